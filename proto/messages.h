@@ -1,0 +1,226 @@
+/*
+ * The messages between applications and the agent: operations, structs and their tables. PROTOCOL.md is the normative
+ * text; each struct here is one section of it, in the same order and with the same words.
+ *
+ * An absent text is a span with data == NULL, an absent number is 0.
+ */
+#ifndef PROTO_MESSAGES_H
+#define PROTO_MESSAGES_H
+
+#include "frame.h"
+#include "message.h"
+
+#define PROTOCOL_VERSION_MIN 1
+#define PROTOCOL_VERSION_MAX 1
+
+enum operation {
+    OPERATION_HELLO = 1,
+    OPERATION_STATUS = 2,
+    OPERATION_KEYS = 3,
+    OPERATION_PROFILES = 4,
+    OPERATION_PROOF = 5,
+    OPERATION_TOKEN = 6,
+    OPERATION_AUTHORIZE = 7,
+    OPERATION_OUTCOME = 8,
+    OPERATION_INIT = 9,
+
+    OPERATION_ANSWER = 0x8000, /* an answer's operation is its request's with this bit */
+    OPERATION_ERROR = 0xffff,  /* the answer to a request that failed */
+};
+
+#define LIMIT_NAME 64            /* names of keys and profiles */
+#define LIMIT_TEXT 1024          /* texts for people */
+#define LIMIT_URL 8192
+#define LIMIT_NONCE 4096         /* RFC 9449 sets no limit; no real server comes near */
+#define LIMIT_ACCESS_TOKEN 65536
+#define LIMIT_SCOPE 8192
+#define LIMIT_HEADER_VALUE 16384
+#define LIMIT_ATTEMPT 1024
+#define LIMIT_PROOF 32768
+#define LIMIT_NESTED 65536
+
+struct hello_request {
+    uint16_t version_min, version_max;
+    struct span client; /* the program's name, for logs */
+};
+struct hello_answer {
+    uint16_t version;
+    uint32_t max_frame;
+    struct span agent; /* "dpop-agent 0.1.0" */
+};
+
+struct empty_message {
+    bool unused;
+};
+
+struct status_answer {
+    struct span agent;
+    uint32_t pid;
+    uint64_t uptime; /* seconds */
+    struct span configuration; /* the file's path, or absent: not configured */
+    uint32_t connections;
+    uint32_t requests_waiting;
+    uint32_t tokens_cached;
+    struct list processes; /* process_info */
+    struct list keys;      /* key_info */
+    struct list profiles;  /* profile_info */
+};
+struct process_info {
+    struct span name;  /* "net", "store", "key work 0" */
+    struct span state; /* "ready", "starting", "ended" */
+    uint32_t pid;
+    uint32_t starts;
+};
+
+#define KEY_SENSITIVE 1U
+#define KEY_ALWAYS_SENSITIVE 2U
+#define KEY_EXTRACTABLE 4U
+#define KEY_NEVER_EXTRACTABLE 8U
+#define KEY_LOCAL 16U
+#define KEY_PRIVATE 32U
+#define KEY_SIGN 64U
+#define KEY_ALWAYS_AUTHENTICATE 128U
+
+struct key_info {
+    struct span name;
+    struct span uri;
+    struct span state;     /* "ready", "starting", "recovering", "absent", "locked", "wrong key", "unfit", "failed" */
+    struct span reason;    /* why it is not ready */
+    struct span next;      /* what to do next */
+    struct span jkt;       /* RFC 7638 thumbprint; the fields from here on are there once the key has been seen */
+    struct span x, y;      /* 32 bytes each */
+    uint32_t attributes;   /* KEY_* */
+    bool imported;
+    struct span token;     /* token label */
+    struct span model;     /* "SoftHSM v2" */
+    uint16_t workers;
+    uint32_t waiting;      /* signatures in the queue */
+    uint64_t signatures;   /* made since the agent started */
+};
+struct keys_answer {
+    struct list keys; /* key_info */
+};
+
+struct profile_info {
+    struct span name;
+    struct span key;
+    struct span issuer;
+    struct span token_endpoint;
+    struct span client_id;
+    struct span client_authentication;
+    struct span grant;
+    struct span scope;
+    struct list resources;
+    struct list origins;
+    struct span state;      /* "no token", "token", "fetching", "failed" */
+    struct span reason;     /* the last failure */
+    uint32_t expires_in;    /* seconds that the token of the profile's own scope and resource has left */
+};
+struct profiles_answer {
+    struct list profiles; /* profile_info */
+};
+
+struct proof_request {
+    struct span key;     /* either key or profile, or neither: the only key there is */
+    struct span profile;
+    struct span htm;
+    struct span htu;     /* the URL; query and fragment are dropped */
+    struct span nonce;
+    struct span access_token; /* either this or ath or neither */
+    struct span ath;
+    uint32_t timeout; /* milliseconds; 0: the agent's default */
+};
+struct proof_answer {
+    struct span proof;
+    struct span htu; /* the claim as it stands in the proof */
+    struct span jkt;
+};
+
+struct token_request {
+    struct span profile;
+    struct span scope;     /* absent: the profile's */
+    struct list resources; /* none: the profile's */
+    uint32_t min_valid;    /* seconds */
+    bool force;            /* a new token, whatever the cache holds */
+    uint32_t timeout;      /* milliseconds; 0: the agent's default */
+};
+struct token_answer {
+    struct span access_token;
+    struct span token_type;
+    uint32_t expires_in; /* seconds left, rounded down */
+    uint64_t expires_at; /* seconds since 1970, by the agent's wall clock */
+    struct span scope;
+    struct span jkt;
+};
+
+struct authorize_request {
+    struct span profile;
+    struct span htm;
+    struct span url;
+    struct span attempt; /* of the earlier authorize, after its outcome was retry or refresh */
+    struct span scope;
+    struct list resources;
+    uint32_t timeout;
+};
+struct authorize_answer {
+    struct span url;           /* normalised: send exactly this */
+    struct span authorization; /* value of the Authorization header */
+    struct span dpop;          /* value of the DPoP header */
+    struct span attempt;
+};
+
+enum verdict {
+    VERDICT_DONE = 1,    /* the answer stands, whatever its status */
+    VERDICT_RETRY = 2,   /* authorize again with the attempt, send again */
+    VERDICT_REFRESH = 3, /* as retry; the next authorize brings another token */
+    VERDICT_LOGIN = 4,   /* a user has to log in */
+    VERDICT_FAIL = 5,    /* refused, and another send would be refused too */
+};
+
+struct outcome_request {
+    struct span attempt;
+    uint16_t http_status;
+    struct span date;       /* value of the Date header */
+    struct list nonces;     /* every DPoP-Nonce header's value */
+    struct list challenges; /* every WWW-Authenticate header's value */
+};
+struct outcome_answer {
+    uint16_t verdict;
+    struct span reason;
+};
+
+struct init_request {
+    struct span name;   /* of the key; "default" when absent */
+    struct span module; /* PKCS#11 module; SoftHSM when absent */
+};
+struct init_answer {
+    struct span uri;
+    struct span jkt;
+    struct span configuration; /* paths of what was made */
+    struct span token_folder;
+    struct span pin_file;
+};
+
+struct error_message {
+    uint16_t status;
+    bool retryable;
+    uint16_t http_status;
+    uint32_t retry_after; /* seconds */
+    struct span message;
+    struct span next;
+    struct span oauth_error;
+    struct span oauth_description;
+    struct span oauth_uri;
+};
+
+extern const struct message message_empty, message_hello_request, message_hello_answer, message_status_answer,
+    message_process_info, message_key_info, message_keys_answer, message_profile_info, message_profiles_answer,
+    message_proof_request, message_proof_answer, message_token_request, message_token_answer, message_authorize_request,
+    message_authorize_answer, message_outcome_request, message_outcome_answer, message_init_request, message_init_answer,
+    message_error;
+
+/* An error as a frame, and back. */
+void messages_put_error(struct buffer *b, uint32_t request, const struct error *e);
+enum status messages_take_error(struct span fields, struct error *out) MUST_CHECK;
+
+#endif
