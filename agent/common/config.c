@@ -1,0 +1,507 @@
+/* See config.h. The options are one table; ini.c splits the text into lines of section, option and value. */
+#include "config.h"
+
+#include "ini.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NEXT_MANUAL "dpop-agent.conf(5) lists the options"
+
+enum kind { KIND_TEXT, KIND_PATH, KIND_NUMBER, KIND_YES_NO, KIND_WORDS, KIND_LINES, KIND_CHOICE };
+
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const client_authentications[] = {"none", "client_secret_basic", "client_secret_post", "private_key_jwt", NULL};
+static const char *const grants[] = {"client_credentials", NULL};
+
+struct option {
+    const char *section, *name;
+    enum kind kind;
+    size_t offset;
+    unsigned int roles;
+    unsigned int min, max;       /* KIND_NUMBER */
+    const char *const *choices;  /* KIND_CHOICE: the enum's names in its order */
+};
+
+#define A(member) offsetof(struct agent_config, member)
+#define K(member) offsetof(struct key_config, member)
+#define P(member) offsetof(struct profile_config, member)
+#define ALL (ROLE_FRONT | ROLE_KEY | ROLE_NET | ROLE_STORE | ROLE_INIT)
+
+static const struct option options[] = {
+    {"agent", "state-folder", KIND_PATH, A(state_folder), ROLE_STORE | ROLE_INIT, 0, 0, NULL},
+    {"agent", "log-level", KIND_CHOICE, A(log_level), ALL, 0, 0, log_levels},
+    {"agent", "allow-users", KIND_WORDS, A(allow_users), ROLE_FRONT, 0, 0, NULL},
+
+    {"key", "uri", KIND_TEXT, K(uri), ROLE_FRONT | ROLE_KEY, 0, 0, NULL},
+    {"key", "pin-file", KIND_PATH, K(pin_file), ROLE_KEY, 0, 0, NULL},
+    {"key", "pin-credential", KIND_TEXT, K(pin_credential), ROLE_KEY, 0, 0, NULL},
+    {"key", "environment", KIND_LINES, K(environment), ROLE_KEY, 0, 0, NULL},
+    {"key", "workers", KIND_NUMBER, K(workers), ROLE_FRONT, 1, 64, NULL},
+    {"key", "sign-timeout", KIND_NUMBER, K(sign_timeout), ROLE_FRONT, 1, 300, NULL},
+    {"key", "thumbprint", KIND_TEXT, K(thumbprint), ROLE_FRONT | ROLE_KEY, 0, 0, NULL},
+    {"key", "allow-imported", KIND_YES_NO, K(allow_imported), ROLE_KEY, 0, 0, NULL},
+    {"key", "origins", KIND_WORDS, K(origins), ROLE_FRONT, 0, 0, NULL},
+
+    {"profile", "key", KIND_TEXT, P(key), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "issuer", KIND_TEXT, P(issuer), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "token-endpoint", KIND_TEXT, P(token_endpoint), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "client-id", KIND_TEXT, P(client_id), ROLE_FRONT | ROLE_NET, 0, 0, NULL},
+    {"profile", "client-authentication", KIND_CHOICE, P(client_authentication), ROLE_FRONT | ROLE_NET, 0, 0,
+     client_authentications},
+    {"profile", "client-secret-file", KIND_PATH, P(client_secret_file), ROLE_NET, 0, 0, NULL},
+    {"profile", "client-secret-credential", KIND_TEXT, P(client_secret_credential), ROLE_NET, 0, 0, NULL},
+    {"profile", "client-key", KIND_TEXT, P(client_key), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "grant", KIND_CHOICE, P(grant), ROLE_FRONT, 0, 0, grants},
+    {"profile", "scope", KIND_TEXT, P(scope), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "resource", KIND_LINES, P(resources), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "form", KIND_LINES, P(form), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "origins", KIND_WORDS, P(origins), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "ca-file", KIND_PATH, P(ca_file), ROLE_NET, 0, 0, NULL},
+    {"profile", "allow-http-loopback", KIND_YES_NO, P(allow_http_loopback), ROLE_FRONT | ROLE_NET, 0, 0, NULL},
+    {"profile", "timeout", KIND_NUMBER, P(timeout), ROLE_FRONT, 1, 600, NULL},
+};
+
+const char *config_client_authentication_name(enum client_authentication a)
+{
+    return client_authentications[a];
+}
+
+const char *config_grant_name(enum grant g)
+{
+    return grants[g];
+}
+
+static int add_string(struct strings *s, struct span text)
+{
+    char **items = realloc(s->items, (s->count + 1) * sizeof(*items));
+    if (items == NULL)
+        return -1;
+    s->items = items;
+    items[s->count] = span_dup(text);
+    return items[s->count] != NULL ? (s->count++, 0) : -1;
+}
+
+static void free_strings(struct strings *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        free(s->items[i]);
+    free(s->items);
+}
+
+static int add_words(struct strings *s, struct span text)
+{
+    while (text.len > 0) {
+        size_t n = 0;
+        while (n < text.len && text.data[n] != ' ' && text.data[n] != '\t')
+            n++;
+        if (n > 0 && add_string(s, span_of(text.data, n)) != 0)
+            return -1;
+        n += n < text.len;
+        text = span_of(text.data + n, text.len - n);
+    }
+    return 0;
+}
+
+/* Reads a value into its member. NULL, or what is wrong with it. */
+static const char *set_value(const struct option *o, struct span value, void *member, char *wrong, size_t wrong_size)
+{
+    unsigned long number = 0;
+    switch (o->kind) {
+    case KIND_PATH:
+        if (value.data[0] != '/')
+            return "must be an absolute path";
+        /* fallthrough */
+    case KIND_TEXT:
+        return (*(char **)member = span_dup(value)) != NULL ? NULL : "does not fit into memory";
+    case KIND_NUMBER:
+        for (size_t i = 0; i < value.len; i++)
+            number = value.data[i] >= '0' && value.data[i] <= '9' && number <= o->max
+                         ? 10 * number + (unsigned long)(value.data[i] - '0')
+                         : (unsigned long)o->max + 1;
+        if (number < o->min || number > o->max) {
+            (void)snprintf(wrong, wrong_size, "must be a whole number from %u to %u", o->min, o->max);
+            return wrong;
+        }
+        *(unsigned int *)member = (unsigned int)number;
+        return NULL;
+    case KIND_YES_NO:
+        *(bool *)member = span_is(value, "yes");
+        return span_is(value, "yes") || span_is(value, "no") ? NULL : "must be yes or no";
+    case KIND_WORDS:
+        return add_words(member, value) == 0 ? NULL : "does not fit into memory";
+    case KIND_LINES:
+        return add_string(member, value) == 0 ? NULL : "does not fit into memory";
+    case KIND_CHOICE:
+        for (unsigned int i = 0; o->choices[i] != NULL; i++)
+            if (span_is(value, o->choices[i])) {
+                *(unsigned int *)member = i;
+                return NULL;
+            }
+        (void)snprintf(wrong, wrong_size, "must be one of:");
+        for (unsigned int i = 0; o->choices[i] != NULL; i++) {
+            size_t used = strlen(wrong);
+            (void)snprintf(wrong + used, wrong_size - used, " %s", o->choices[i]);
+        }
+        return wrong;
+    }
+    return "has no kind";
+}
+
+struct parser {
+    struct config *config;
+    const char *section; /* of the table; NULL before the first */
+    void *current;       /* struct agent_config, key_config or profile_config */
+    char name[LIMIT_CONFIG_NAME];
+    struct error *err;
+};
+
+static const char *const known_sections[] = {"agent", "key", "profile"};
+
+static enum status line_error(const struct parser *p, unsigned int line, const char *format, const char *a, const char *b,
+                              const char *c)
+{
+    char text[384];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    (void)snprintf(text, sizeof(text), format, a, b, c);
+#pragma GCC diagnostic pop
+    return error_set(p->err, STATUS_CONFIGURATION, NEXT_MANUAL, "%s:%u: %s", p->config->path, line, text);
+}
+
+static enum status begin_key(struct parser *p, unsigned int line)
+{
+    struct config *c = p->config;
+    if (config_key(c, span_text(p->name)) != NULL)
+        return line_error(p, line, "section [key %s] stands twice", p->name, "", "");
+    struct key_config *keys = realloc(c->keys, (c->key_count + 1) * sizeof(*keys));
+    if (keys == NULL)
+        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+    c->keys = keys;
+    keys[c->key_count] = (struct key_config){.name = strdup(p->name), .line = line, .workers = 1, .sign_timeout = 5};
+    p->current = &keys[c->key_count++];
+    return STATUS_OK;
+}
+
+static enum status begin_profile(struct parser *p, unsigned int line)
+{
+    struct config *c = p->config;
+    if (config_profile(c, span_text(p->name)) != NULL)
+        return line_error(p, line, "section [profile %s] stands twice", p->name, "", "");
+    struct profile_config *profiles = realloc(c->profiles, (c->profile_count + 1) * sizeof(*profiles));
+    if (profiles == NULL)
+        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+    c->profiles = profiles;
+    profiles[c->profile_count] = (struct profile_config){
+        .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30};
+    p->current = &profiles[c->profile_count++];
+    return STATUS_OK;
+}
+
+static bool name_valid(struct span name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", name.data[i]) == NULL)
+            return false;
+    return name.len > 0 && name.len < LIMIT_CONFIG_NAME;
+}
+
+static enum status begin_section(struct parser *p, const struct ini_line *line)
+{
+    p->section = NULL;
+    for (size_t i = 0; i < sizeof(known_sections) / sizeof(known_sections[0]); i++)
+        if (span_is(line->section, known_sections[i]))
+            p->section = known_sections[i];
+    if (p->section == NULL)
+        return line_error(p, line->number, "no section of this kind exists: use [agent], [key NAME] or [profile NAME]", "", "", "");
+    bool named = strcmp(p->section, "agent") != 0;
+    if (named ? !name_valid(line->name) : line->name.len > 0)
+        return line_error(p, line->number, named ? "[%s NAME] wants a name of up to 63 letters, digits, '.', '_' and '-'"
+                                                 : "[%s] takes no name", p->section, "", "");
+    if (span_copy(line->name, p->name, sizeof(p->name)) != 0)
+        return STATUS_INTERNAL;
+    p->current = &p->config->agent;
+    if (!named)
+        return STATUS_OK;
+    return strcmp(p->section, "key") == 0 ? begin_key(p, line->number) : begin_profile(p, line->number);
+}
+
+static enum status add_entry(struct parser *p, const struct option *o, const struct ini_line *line)
+{
+    struct config *c = p->config;
+    for (size_t i = 0; i < c->entry_count && o->kind != KIND_LINES; i++) {
+        const struct config_entry *e = &c->entries[i];
+        if (e->option == o->name && e->section == o->section && strcmp(e->name, p->name) == 0)
+            return line_error(p, line->number, "option \"%s\" stands twice in this section", o->name, "", "");
+    }
+    struct config_entry *entries = realloc(c->entries, (c->entry_count + 1) * sizeof(*entries));
+    if (entries == NULL)
+        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+    c->entries = entries;
+    entries[c->entry_count++] = (struct config_entry){.section = o->section, .name = strdup(p->name), .option = o->name,
+                                                      .value = span_dup(line->value), .line = line->number, .roles = o->roles};
+    return STATUS_OK;
+}
+
+static enum status take_option(struct parser *p, const struct ini_line *line)
+{
+    char option[LIMIT_CONFIG_NAME];
+    char wrong_text[256];
+    const struct option *o = NULL;
+
+    if (p->section == NULL)
+        return line_error(p, line->number, "an option stands before the first section", "", "", "");
+    if (span_copy(line->option, option, sizeof(option)) != 0)
+        return line_error(p, line->number, "the option's name is too long", "", "", "");
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (strcmp(options[i].section, p->section) == 0 && strcmp(options[i].name, option) == 0)
+            o = &options[i];
+    if (o == NULL)
+        return line_error(p, line->number, "unknown option \"%s\" in section [%s]", option, p->section, "");
+    if (line->value.len == 0)
+        return line_error(p, line->number, "option \"%s\" has no value", option, "", "");
+    enum status status = add_entry(p, o, line);
+    if (status != STATUS_OK)
+        return status;
+    const char *wrong = set_value(o, line->value, (char *)p->current + o->offset, wrong_text, sizeof(wrong_text));
+    if (wrong != NULL)
+        return line_error(p, line->number, "%s %s", option, wrong, "");
+    return STATUS_OK;
+}
+
+/* What a whole file must have; a slice has been checked before it was cut. */
+static enum status check_profile(const struct parser *p, struct profile_config *profile)
+{
+    enum client_authentication a = profile->client_authentication;
+    const char *missing = profile->key == NULL         ? "key"
+                          : profile->client_id == NULL ? "client-id"
+                          : profile->origins.count == 0 ? "origins"
+                          : profile->issuer == NULL && profile->token_endpoint == NULL ? "issuer"
+                          : profile->issuer == NULL && a == PRIVATE_KEY_JWT ? "issuer"
+                                                                            : NULL;
+    int secrets = (profile->client_secret_file != NULL) + (profile->client_secret_credential != NULL);
+    bool wants_secret = a == CLIENT_SECRET_BASIC || a == CLIENT_SECRET_POST;
+
+    if (missing != NULL)
+        return line_error(p, profile->line, "[profile %s] lacks the option \"%s\"", profile->name, missing, "");
+    if (wants_secret ? secrets != 1 : secrets != 0)
+        return line_error(p, profile->line,
+                          wants_secret ? "[profile %s] wants one of client-secret-file and client-secret-credential for %s"
+                                       : "[profile %s] has a client secret, which %s does not use",
+                          profile->name, config_client_authentication_name(a), "");
+    if (profile->client_key != NULL && a != PRIVATE_KEY_JWT)
+        return line_error(p, profile->line, "[profile %s] has client-key, which only private_key_jwt uses", profile->name, "", "");
+    if (a == CLIENT_NONE && profile->grant == GRANT_CLIENT_CREDENTIALS)
+        return line_error(p, profile->line, "[profile %s]: client_credentials needs a client authentication other than none",
+                          profile->name, "", "");
+    if (config_key(p->config, span_text(profile->key)) == NULL)
+        return line_error(p, profile->line, "[profile %s] names key \"%s\", but there is no [key %s]", profile->name,
+                          profile->key, profile->key);
+    if (profile->client_key != NULL && config_key(p->config, span_text(profile->client_key)) == NULL)
+        return line_error(p, profile->line, "[profile %s] names client-key \"%s\", but there is no [key %s]", profile->name,
+                          profile->client_key, profile->client_key);
+    for (size_t i = 0; i < profile->form.count; i++)
+        if (strchr(profile->form.items[i], '=') == NULL || profile->form.items[i][0] == '=')
+            return line_error(p, profile->line, "[profile %s]: form wants name=value", profile->name, "", "");
+    return STATUS_OK;
+}
+
+static enum status check_whole(const struct parser *p)
+{
+    struct config *c = p->config;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < c->key_count && status == STATUS_OK; i++) {
+        struct key_config *key = &c->keys[i];
+        if (key->uri == NULL)
+            status = line_error(p, key->line, "[key %s] lacks the option \"uri\"", key->name, "", "");
+        else if (key->pin_file != NULL && key->pin_credential != NULL)
+            status = line_error(p, key->line, "[key %s] has both pin-file and pin-credential", key->name, "", "");
+        else if (key->thumbprint != NULL && strlen(key->thumbprint) != 43)
+            status = line_error(p, key->line, "[key %s]: thumbprint wants the 43 characters that dpop key show prints",
+                                key->name, "", "");
+        for (size_t j = 0; j < key->environment.count && status == STATUS_OK; j++)
+            if (strchr(key->environment.items[j], '=') == NULL || key->environment.items[j][0] == '=')
+                status = line_error(p, key->line, "[key %s]: environment wants NAME=value", key->name, "", "");
+    }
+    for (size_t i = 0; i < c->profile_count && status == STATUS_OK; i++)
+        status = check_profile(p, &c->profiles[i]);
+    return status;
+}
+
+/* private_key_jwt signs with the profile's own key unless another is named. */
+static int fill_client_keys(struct config *c)
+{
+    for (size_t i = 0; i < c->profile_count; i++) {
+        struct profile_config *p = &c->profiles[i];
+        if (p->client_authentication == PRIVATE_KEY_JWT && p->client_key == NULL && p->key != NULL &&
+            (p->client_key = strdup(p->key)) == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+enum status config_parse(struct span text, const char *path, enum role role, struct config **out, struct error *err)
+{
+    struct parser p = {.config = calloc(1, sizeof(struct config)), .err = err};
+    struct ini_reader reader = {.rest = text};
+    struct ini_line line;
+    enum status status = STATUS_OK;
+
+    if (p.config == NULL || (p.config->path = strdup(path)) == NULL) {
+        config_free(p.config);
+        return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
+    }
+    p.config->agent.log_level = LOG_LEVEL_INFO;
+    while (status == STATUS_OK && ini_next(&reader, &line)) {
+        if (line.wrong != NULL)
+            status = line_error(&p, line.number, "%s", line.wrong, "", "");
+        else
+            status = line.option.data == NULL ? begin_section(&p, &line) : take_option(&p, &line);
+    }
+    if (status == STATUS_OK && role == ROLE_SUPERVISOR)
+        status = check_whole(&p);
+    if (status == STATUS_OK && fill_client_keys(p.config) != 0)
+        status = error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
+    if (status != STATUS_OK) {
+        config_free(p.config);
+        return status;
+    }
+    *out = p.config;
+    return STATUS_OK;
+}
+
+static enum status check_file(int fd, const char *path, struct error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return error_set(err, STATUS_CONFIGURATION, NULL, "%s is not a regular file", path);
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return error_set(err, STATUS_CONFIGURATION, "chown it to root or to the agent's user",
+                         "%s belongs to uid %u, who could change what the agent does", path, (unsigned int)st.st_uid);
+    if (st.st_mode & 022)
+        return error_set(err, STATUS_CONFIGURATION, "chmod go-w it", "%s: others may write it (mode %04o)", path,
+                         (unsigned int)(st.st_mode & 07777));
+    if (st.st_size > CONFIG_MAX_FILE)
+        return error_set(err, STATUS_CONFIGURATION, NULL, "%s is larger than %d bytes", path, CONFIG_MAX_FILE);
+    return STATUS_OK;
+}
+
+enum status config_read_file(const char *path, struct config **out, struct error *err)
+{
+    struct buffer text;
+    enum status status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return error_set(err, errno == ENOENT ? STATUS_NOT_CONFIGURED : STATUS_CONFIGURATION,
+                         errno == ENOENT ? "dpop init makes a first key and configuration" : NULL, "cannot open %s: %s", path,
+                         strerror(errno));
+    buffer_init(&text, CONFIG_MAX_FILE);
+    status = check_file(fd, path, err);
+    while (status == STATUS_OK) {
+        uint8_t *room = buffer_room(&text, 4096);
+        ssize_t n = room != NULL ? read(fd, room, 4096) : -1;
+        if (n > 0)
+            buffer_added(&text, (size_t)n);
+        else if (n == 0)
+            break;
+        else if (errno != EINTR)
+            status = error_set(err, STATUS_CONFIGURATION, NULL, "cannot read %s: %s", path, strerror(errno));
+    }
+    if (status == STATUS_OK)
+        status = config_parse(buffer_span(&text), path, ROLE_SUPERVISOR, out, err);
+    buffer_free(&text);
+    (void)close(fd);
+    return status;
+}
+
+void config_put_slice(const struct config *c, enum role role, const char *name, struct buffer *out)
+{
+    const struct config_entry *last = NULL;
+    for (size_t i = 0; i < c->entry_count; i++) {
+        const struct config_entry *e = &c->entries[i];
+        if (!(e->roles & (unsigned int)role) || (name != NULL && e->name[0] != '\0' && strcmp(e->name, name) != 0))
+            continue;
+        if (last == NULL || last->section != e->section || strcmp(last->name, e->name) != 0) {
+            buffer_put_text(out, "[");
+            buffer_put_text(out, e->section);
+            buffer_put_text(out, e->name[0] != '\0' ? " " : "");
+            buffer_put_text(out, e->name);
+            buffer_put_text(out, "]\n");
+        }
+        buffer_put_text(out, e->option);
+        buffer_put_text(out, " = ");
+        buffer_put_text(out, e->value);
+        buffer_put_text(out, "\n");
+        last = e;
+    }
+}
+
+static void free_key(struct key_config *k)
+{
+    free(k->name);
+    free(k->uri);
+    free(k->pin_file);
+    free(k->pin_credential);
+    free_strings(&k->environment);
+    free(k->thumbprint);
+    free_strings(&k->origins);
+}
+
+static void free_profile(struct profile_config *p)
+{
+    free(p->name);
+    free(p->key);
+    free(p->issuer);
+    free(p->token_endpoint);
+    free(p->client_id);
+    free(p->client_secret_file);
+    free(p->client_secret_credential);
+    free(p->client_key);
+    free(p->scope);
+    free_strings(&p->resources);
+    free_strings(&p->form);
+    free_strings(&p->origins);
+    free(p->ca_file);
+}
+
+void config_free(struct config *c)
+{
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->entry_count; i++) {
+        free(c->entries[i].name);
+        free(c->entries[i].value);
+    }
+    for (size_t i = 0; i < c->key_count; i++)
+        free_key(&c->keys[i]);
+    for (size_t i = 0; i < c->profile_count; i++)
+        free_profile(&c->profiles[i]);
+    free(c->entries);
+    free(c->keys);
+    free(c->profiles);
+    free(c->agent.state_folder);
+    free_strings(&c->agent.allow_users);
+    free(c->path);
+    free(c);
+}
+
+const struct key_config *config_key(const struct config *c, struct span name)
+{
+    for (size_t i = 0; i < c->key_count; i++)
+        if (span_is(name, c->keys[i].name))
+            return &c->keys[i];
+    return NULL;
+}
+
+const struct profile_config *config_profile(const struct config *c, struct span name)
+{
+    for (size_t i = 0; i < c->profile_count; i++)
+        if (span_is(name, c->profiles[i].name))
+            return &c->profiles[i];
+    return NULL;
+}

@@ -1,0 +1,345 @@
+/* See children.h. */
+#include "children.h"
+
+#include "channel.h"
+#include "keys.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONTROL_MAX 4096
+#define CHANNEL_OUT_MAX (16 * 1024 * 1024)
+#define KILL_AFTER 5000000 /* microseconds past a call's deadline */
+
+struct call {
+    struct call *next;
+    enum role role;
+    uint32_t request;
+    uint64_t deadline;
+    struct child *child; /* NULL: not sent yet */
+    struct buffer frame; /* until it is sent */
+    call_done done;      /* NULL: it has been told already */
+    void *context;
+};
+
+struct children {
+    struct front *front;
+    sd_event_source *control;
+    struct child *first;
+    struct call *calls; /* oldest first */
+    uint32_t last_request;
+};
+
+static const char *process_name(enum role role)
+{
+    return role == ROLE_NET ? "net" : role == ROLE_STORE ? "store" : role == ROLE_KEY ? "key" : "init";
+}
+
+static void finish(struct call *call, const struct error *err, struct span fields)
+{
+    call_done done = call->done;
+    call->done = NULL;
+    if (done != NULL)
+        done(call->context, err, fields);
+}
+
+static void remove_call(struct children *c, struct call *call)
+{
+    struct call **p = &c->calls;
+    while (*p != call)
+        p = &(*p)->next;
+    *p = call->next;
+    buffer_free(&call->frame);
+    free(call);
+}
+
+static struct child *running(const struct children *c, enum role role)
+{
+    for (struct child *child = c->first; child != NULL; child = child->next)
+        if (child->role == role && child->id != 0)
+            return child;
+    return NULL;
+}
+
+static void send_call(struct call *call, struct child *child)
+{
+    struct span bytes = buffer_span(&call->frame);
+    buffer_put(&child->stream.out, bytes.data, bytes.len);
+    buffer_free(&call->frame);
+    call->child = child;
+    stream_send(&child->stream);
+}
+
+void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
+                   uint64_t deadline, call_done done, void *context)
+{
+    struct call *call = calloc(1, sizeof(*call));
+    struct child *child = running(c, role);
+    struct call **end = &c->calls;
+    struct error err;
+
+    if (call == NULL) {
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
+        done(context, &err, span_of("", 0));
+        return;
+    }
+    *call = (struct call){.role = role, .request = ++c->last_request, .deadline = deadline, .done = done, .context = context};
+    buffer_init(&call->frame, INTERNAL_FRAME_MAX);
+    message_put_frame(&call->frame, operation, call->request, m, in);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = call;
+    if (child != NULL)
+        send_call(call, child);
+    front_wait(c->front);
+}
+
+/* An answer from net, store or init. */
+static bool on_answer(struct stream *s, const struct frame *frame)
+{
+    struct child *child = s->context;
+    struct children *c = child->children;
+    struct error err;
+    struct call *call = c->calls;
+    while (call != NULL && (call->child != child || call->request != frame->request))
+        call = call->next;
+    child->ready = true;
+    if (call == NULL)
+        return false;
+    if (frame->operation != OPERATION_ERROR)
+        finish(call, NULL, frame->fields);
+    else if (messages_take_error(frame->fields, &err) == STATUS_OK)
+        finish(call, &err, frame->fields);
+    else
+        return false; /* a child that writes nonsense has crashed; its calls end when it does */
+    remove_call(c, call);
+    return true;
+}
+
+/* The calls that a dead child was at: what it did is not known, so they fail. */
+static void fail_calls(struct children *c, struct child *child)
+{
+    struct error err;
+    (void)error_set(&err, STATUS_RESTARTED, "try again", "the %s process ended during the request and is being restarted",
+                    process_name(child->role));
+    for (bool again = true; again;) {
+        again = false;
+        for (struct call *call = c->calls; call != NULL; call = call->next)
+            if (call->child == child) {
+                finish(call, &err, span_of("", 0));
+                remove_call(c, call);
+                again = true; /* `done` may have changed the list */
+                break;
+            }
+    }
+}
+
+static void child_ended(struct child *child)
+{
+    if (child->id == 0)
+        return;
+    child->id = 0;
+    child->ready = false;
+    stream_close(&child->stream);
+    if (child->role == ROLE_KEY)
+        keys_ended(child->children->front->keys, child);
+    else
+        fail_calls(child->children, child);
+}
+
+static void on_child_closed(struct stream *s)
+{
+    child_ended(s->context);
+}
+
+static bool on_key_frame(struct stream *s, const struct frame *frame)
+{
+    struct child *child = s->context;
+    return keys_frame(child->children->front->keys, child, frame);
+}
+
+static struct child *find_or_add(struct children *c, const struct child_message *m)
+{
+    struct child **end = &c->first;
+    for (; *end != NULL; end = &(*end)->next)
+        if ((uint16_t)(*end)->role == m->role && (*end)->worker == m->worker && span_is(m->name, (*end)->name))
+            return *end;
+    struct child *child = calloc(1, sizeof(*child));
+    if (child == NULL || (m->name.data != NULL && span_copy(m->name, child->name, sizeof(child->name)) != 0)) {
+        free(child);
+        return NULL;
+    }
+    child->role = (enum role)m->role;
+    child->worker = m->worker;
+    child->children = c;
+    child->stream.fd = -1;
+    *end = child;
+    return child;
+}
+
+static void attach(struct children *c, const struct child_message *m, int fd)
+{
+    struct child_message key = *m;
+    if (m->role == ROLE_INIT)
+        key.name = span_text(NULL); /* a path, and there is only one */
+    struct child *child = find_or_add(c, &key);
+    if (child == NULL) {
+        (void)close(fd);
+        return;
+    }
+    child_ended(child); /* its end may not have been noticed yet */
+    *child = (struct child){.id = m->id, .role = child->role, .worker = child->worker, .pid = m->pid, .starts = m->starts,
+                            .children = c, .next = child->next, .stream = child->stream};
+    if (key.name.data != NULL)
+        (void)!span_copy(key.name, child->name, sizeof(child->name));
+    child->stream.on_frame = child->role == ROLE_KEY ? on_key_frame : on_answer;
+    child->stream.on_closed = on_child_closed;
+    child->stream.context = child;
+    if (stream_open(&child->stream, c->front, fd, INTERNAL_FRAME_MAX, CHANNEL_OUT_MAX) != 0) {
+        child->id = 0;
+        return;
+    }
+    if (child->role == ROLE_KEY)
+        keys_attached(c->front->keys, child);
+    for (struct call *call = c->calls; call != NULL; call = call->next)
+        if (call->role == child->role && call->child == NULL)
+            send_call(call, child);
+}
+
+/* Receives one packet and the descriptor that may come with it. */
+static ssize_t receive(int fd, uint8_t packet[CONTROL_MAX], int *passed)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } ancillary;
+    struct iovec iov = {.iov_base = packet, .iov_len = CONTROL_MAX};
+    struct msghdr header = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof(ancillary.bytes)};
+    ssize_t n = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    *passed = -1;
+    if (n <= 0)
+        return n;
+    for (struct cmsghdr *m = CMSG_FIRSTHDR(&header); m != NULL; m = CMSG_NXTHDR(&header, m))
+        if (m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS)
+            memcpy(passed, CMSG_DATA(m), sizeof(int));
+    return n;
+}
+
+static int on_control(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct children *c = userdata;
+    uint8_t packet[CONTROL_MAX];
+    struct child_message m;
+    struct error err;
+    struct frame frame;
+    size_t size;
+    int passed;
+    ssize_t n = receive(fd, packet, &passed);
+    (void)source;
+    (void)revents;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (n <= 0)
+        return sd_event_exit(c->front->event, 1); /* the supervisor is gone */
+    if (frame_take(span_of(packet, (size_t)n), sizeof(packet), &frame, &size) == FRAME_COMPLETE &&
+        message_take(frame.fields, &message_child_message, &m, sizeof(m), &err) == STATUS_OK) {
+        if (frame.operation == INTERNAL_CHILD && passed >= 0) {
+            attach(c, &m, passed);
+            return 0;
+        }
+        for (struct child *child = c->first; child != NULL && frame.operation == INTERNAL_CHILD_ENDED; child = child->next)
+            if (child->id == m.id)
+                child_ended(child);
+    }
+    if (passed >= 0)
+        (void)close(passed);
+    return 0;
+}
+
+int children_open(struct front *f)
+{
+    struct children *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        return -1;
+    f->children = c;
+    c->front = f;
+    return sd_event_add_io(f->event, &c->control, CHANNEL_FD, EPOLLIN, on_control, c) < 0 ? -1 : 0;
+}
+
+void children_free(struct children *c)
+{
+    if (c == NULL)
+        return;
+    (void)sd_event_source_disable_unref(c->control);
+    while (c->calls != NULL)
+        remove_call(c, c->calls);
+    while (c->first != NULL) {
+        struct child *child = c->first;
+        c->first = child->next;
+        stream_close(&child->stream);
+        free(child);
+    }
+    free(c);
+}
+
+static void send_control(struct children *c, uint16_t operation, const struct message *m, const void *in)
+{
+    struct buffer packet;
+    buffer_init(&packet, CONTROL_MAX);
+    message_put_frame(&packet, operation, 0, m, in);
+    struct span bytes = buffer_span(&packet);
+    if (send(CHANNEL_FD, bytes.data, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        log_error("cannot write to the supervisor: %s", strerror(errno));
+    buffer_free(&packet);
+    (void)c;
+}
+
+void children_kill(struct children *c, struct child *child, const char *reason)
+{
+    struct kill_message m = {.id = child->id, .reason = span_text(reason)};
+    if (child->id == 0 || child->killed)
+        return;
+    child->killed = true;
+    send_control(c, INTERNAL_KILL, &message_kill_message, &m);
+}
+
+void children_command(struct children *c, uint16_t operation)
+{
+    send_control(c, operation, &message_empty, &(struct empty_message){false});
+}
+
+void children_tick(struct children *c, uint64_t now)
+{
+    struct error err;
+    for (struct call *call = c->calls, *next; call != NULL; call = next) {
+        next = call->next;
+        if (now < call->deadline)
+            continue;
+        if (call->child != NULL && now > call->deadline + KILL_AFTER)
+            children_kill(c, call->child, "it did not answer in time");
+        if (call->done != NULL) {
+            (void)error_set(&err, STATUS_TIMEOUT, "try again", "the %s process did not answer in time", process_name(call->role));
+            finish(call, &err, span_of("", 0));
+            next = c->calls; /* `done` may have changed the list */
+        } else if (call->child == NULL) {
+            next = call->next;
+            remove_call(c, call);
+        }
+    }
+}
+
+bool children_waiting(const struct children *c)
+{
+    return c->calls != NULL;
+}
+
+const struct child *children_first(const struct children *c)
+{
+    return c->first;
+}

@@ -1,0 +1,41 @@
+/*
+ * The front's side of the other processes: the supervisor says over the control channel which children live, and hands
+ * over a channel to each. Frames from key processes go to keys.c. Net, store and init answer calls: a request that waits
+ * while the process is being started, an answer or an error exactly once, and a process that does not answer is killed.
+ */
+#ifndef FRONT_CHILDREN_H
+#define FRONT_CHILDREN_H
+
+#include "front.h"
+#include "internal.h"
+#include "stream.h"
+
+struct child {
+    uint32_t id; /* of the supervisor; 0: not running */
+    enum role role;
+    char name[LIMIT_NAME]; /* of the key */
+    uint16_t worker;
+    uint32_t pid, starts;
+    bool ready; /* answered at least once: for the status */
+    bool killed;
+    struct stream stream;
+    struct children *children;
+    struct child *next;
+};
+
+/* `err` NULL: the answer's fields, which live during the call. */
+typedef void (*call_done)(void *context, const struct error *err, struct span fields);
+
+int children_open(struct front *f) MUST_CHECK; /* takes CHANNEL_FD */
+void children_free(struct children *c);
+void children_tick(struct children *c, uint64_t now);
+bool children_waiting(const struct children *c);
+
+/* Calls net, store or init. Past the deadline `done` gets STATUS_TIMEOUT; a while later the process is killed. */
+void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
+                   uint64_t deadline, call_done done, void *context);
+void children_kill(struct children *c, struct child *child, const char *reason);
+void children_command(struct children *c, uint16_t operation); /* INTERNAL_START_INIT, INTERNAL_RELOAD */
+const struct child *children_first(const struct children *c);  /* for the status; follow `next` */
+
+#endif

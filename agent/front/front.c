@@ -1,0 +1,137 @@
+/* See front.h: the loop, the tick, and the order in which the parts are opened. */
+#include "front.h"
+
+#include "children.h"
+#include "clients.h"
+#include "keys.h"
+#include "log.h"
+#include "metadata.h"
+#include "nonce.h"
+#include "policy.h"
+#include "role.h"
+#include "stream.h"
+#include "tokens.h"
+
+#include <signal.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NONCES_MAX 4096
+#define LAST_WORDS 500000 /* microseconds for answers to leave, when the front ends */
+
+uint64_t front_now(const struct front *f)
+{
+    uint64_t now;
+    return sd_event_now(f->event, CLOCK_BOOTTIME, &now) >= 0 ? now : f->started;
+}
+
+uint64_t front_deadline(const struct front *f, uint32_t timeout)
+{
+    uint32_t milliseconds = timeout == 0 ? DEFAULT_TIMEOUT : timeout < MAX_TIMEOUT ? timeout : MAX_TIMEOUT;
+    return front_now(f) + milliseconds * UINT64_C(1000);
+}
+
+static bool waiting(const struct front *f)
+{
+    return children_waiting(f->children) || keys_waiting(f->keys) || tokens_waiting(f->tokens) || clients_waiting(f->clients);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct front *f = userdata;
+    uint64_t now = front_now(f);
+    (void)source;
+    (void)usec;
+    clients_tick(f->clients, now);
+    tokens_tick(f->tokens, now);
+    keys_tick(f->keys, now);
+    children_tick(f->children, now);
+    if (waiting(f))
+        front_wait(f);
+    return 0;
+}
+
+void front_wait(struct front *f)
+{
+    int enabled;
+    if (sd_event_source_get_enabled(f->tick, &enabled) >= 0 && enabled != SD_EVENT_OFF)
+        return;
+    (void)sd_event_source_set_time_relative(f->tick, FRONT_TICK);
+    (void)sd_event_source_set_enabled(f->tick, SD_EVENT_ONESHOT);
+}
+
+static int on_last_words_said(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct front *f = userdata;
+    (void)source;
+    (void)usec;
+    return sd_event_exit(f->event, 0);
+}
+
+/* SIGTERM from the supervisor: every request gets an answer, then the process ends. */
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    struct front *f = userdata;
+    (void)source;
+    (void)info;
+    clients_end(f->clients);
+    streams_flush(f->streams);
+    if (clients_count(f->clients) == 0)
+        return sd_event_exit(f->event, 0);
+    return sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, LAST_WORDS, 0, on_last_words_said, f);
+}
+
+static int open_loop(struct front *f)
+{
+    sigset_t blocked;
+    (void)sigemptyset(&blocked);
+    (void)sigaddset(&blocked, SIGTERM);
+    (void)sigaddset(&blocked, SIGINT); /* from a terminal it reaches the whole group: the supervisor decides */
+    int r = sigprocmask(SIG_BLOCK, &blocked, NULL);
+    if (r == 0)
+        r = sd_event_new(&f->event);
+    if (r >= 0)
+        r = sd_event_add_signal(f->event, NULL, SIGTERM, on_signal, f);
+    if (r >= 0)
+        r = sd_event_add_time(f->event, &f->tick, CLOCK_BOOTTIME, 0, FRONT_TICK / 5, on_tick, f);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(f->tick, SD_EVENT_OFF);
+    return r;
+}
+
+static int open_parts(struct front *f, struct error *err)
+{
+    if (open_loop(f) < 0)
+        return -1;
+    f->started = front_now(f);
+    randombytes_buf(f->attempt_key, sizeof(f->attempt_key));
+    f->nonces = nonce_table_new(NONCES_MAX);
+    f->streams = streams_new(f);
+    if (f->nonces == NULL || f->streams == NULL || policy_new(f->config, &f->policy, err) != STATUS_OK)
+        return -1;
+    return keys_open(f) != 0 || metadata_open(f) != 0 || tokens_open(f) != 0 || children_open(f) != 0 || clients_open(f) != 0 ? -1 : 0;
+}
+
+int front_main(const struct config *config, const char *configuration_path)
+{
+    struct front f = {.config = config, .configuration_path = configuration_path};
+    struct error err = {.message = "out of memory, or out of descriptors"};
+    int result = 1;
+    if (open_parts(&f, &err) == 0)
+        result = sd_event_loop(f.event);
+    else
+        log_error("cannot start: %s", err.message);
+    clients_free(f.clients);
+    children_free(f.children);
+    tokens_free(f.tokens);
+    metadata_free(f.metadata);
+    keys_free(f.keys);
+    policy_free(f.policy);
+    streams_free(f.streams);
+    nonce_table_free(f.nonces);
+    (void)sd_event_source_disable_unref(f.tick);
+    sd_event_unref(f.event);
+    return result;
+}

@@ -1,0 +1,43 @@
+/*
+ * The operation `init`: a first token, key and configuration. A process of its own makes them (key/init.c); when it has,
+ * the agent reloads. Only the agent's own user and root may ask for it.
+ */
+#include "operations.h"
+
+#include "children.h"
+
+#include <unistd.h>
+
+#define INIT_TIMEOUT UINT64_C(60000000)
+
+static void on_made(void *context, const struct error *err, struct span fields)
+{
+    struct request *r = context;
+    struct front *f = r->front;
+    struct init_answer answer;
+    struct error wrong;
+    if (err != NULL) {
+        request_fail(r, err);
+        return;
+    }
+    if (message_take(fields, &message_init_answer, &answer, sizeof(answer), &wrong) != STATUS_OK) {
+        request_fail(r, &wrong);
+        return;
+    }
+    request_answer(r, &message_init_answer, &answer);
+    children_command(f->children, INTERNAL_RELOAD);
+}
+
+void op_init(struct request *r, const void *message)
+{
+    struct front *f = r->front;
+    struct error err;
+    if (r->uid != geteuid() && r->uid != 0) {
+        (void)error_set(&err, STATUS_PEER_REFUSED, "run it as the agent's user or as root", "uid %u may not make keys",
+                        (unsigned int)r->uid);
+        request_fail(r, &err);
+        return;
+    }
+    children_command(f->children, INTERNAL_START_INIT);
+    children_call(f->children, ROLE_INIT, INTERNAL_INIT, &message_init_request, message, front_now(f) + INIT_TIMEOUT, on_made, r);
+}

@@ -1,0 +1,26 @@
+/*
+ * The operations that an application may ask for: one table {number, name, message, run}. A request's way through the
+ * front begins here: decode, then the operation's own file (op_*.c), which ends in request_answer or request_fail.
+ */
+#ifndef FRONT_OPERATIONS_H
+#define FRONT_OPERATIONS_H
+
+#include "clients.h"
+
+void operations_run(struct request *r, struct span fields);
+const char *operations_name(uint16_t operation);
+
+/* Decoded values live only until `run` returns. */
+void op_status(struct request *r, const void *in);
+void op_keys(struct request *r, const void *in);
+void op_profiles(struct request *r, const void *in);
+void op_proof(struct request *r, const void *in);
+void op_token(struct request *r, const void *in);
+void op_authorize(struct request *r, const void *in);
+void op_outcome(struct request *r, const void *in);
+void op_init(struct request *r, const void *in);
+
+/* For several of them. NULL: no such profile, and the request has been answered. */
+const struct profile_config *operations_profile(struct request *r, struct span name);
+
+#endif

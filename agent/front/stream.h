@@ -1,0 +1,43 @@
+/*
+ * A stream of frames in the event loop: the front's side of every connection and channel.
+ *
+ * What is put into `out` is sent when no other event waits, so that the frames of one round go out in one write. A peer
+ * that does not read is not read from either, until it has taken what it was sent.
+ */
+#ifndef FRONT_STREAM_H
+#define FRONT_STREAM_H
+
+#include "frame.h"
+#include "front.h"
+
+struct stream {
+    struct front *front;
+    int fd;
+    sd_event_source *source;
+    struct buffer in, out;
+    size_t max_frame;
+    uint32_t events; /* what the event loop watches */
+    bool dirty;      /* in the list of streams to flush */
+    bool closing;    /* closed once `out` is empty */
+    struct stream *next_dirty;
+    /* A frame came: false closes the stream. Then `closed` is called, as on the peer's end; it may free the stream. */
+    bool (*on_frame)(struct stream *s, const struct frame *frame);
+    /* What came is no frame, and the stream will be closed: last words may be put. NULL: none. */
+    void (*on_broken)(struct stream *s, enum frame_result why);
+    void (*on_closed)(struct stream *s);
+    void *context;
+};
+
+struct streams;
+
+struct streams *streams_new(struct front *f);
+void streams_free(struct streams *streams);
+void streams_flush(struct streams *streams); /* sends what waits, at once */
+
+/* Takes the descriptor. `out_max`: more unsent bytes than this close the stream. */
+int stream_open(struct stream *s, struct front *f, int fd, size_t max_frame, size_t out_max) MUST_CHECK;
+void stream_close(struct stream *s); /* without calling on_closed; wipes the buffers */
+void stream_send(struct stream *s);  /* after putting frames into s->out */
+void stream_end(struct stream *s);   /* closes it after what is in `out` has been sent */
+
+#endif

@@ -1,0 +1,368 @@
+/* See tokens.h. */
+#include "tokens.h"
+
+#include "exchange.h"
+#include "log.h"
+#include "token_kind.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define SECOND UINT64_C(1000000)
+#define ENTRIES_MAX 4096 /* kinds of tokens; the one that was not asked for for longest goes */
+#define WAITERS_MAX 16384
+#define EARLY_MAX (300 * SECOND)  /* a successor is fetched at most this long before the end */
+#define RETRY_EARLY (10 * SECOND) /* after a failed early refresh */
+
+struct waiter {
+    struct waiter *next;
+    struct token_query query; /* without scope and resources, which the entry has */
+    token_done done;
+    void *context;
+};
+
+struct entry {
+    struct tokens *tokens;
+    struct token_kind kind;
+    const struct profile_config *profile;
+    char *scope; /* NULL: none is asked for */
+    struct strings resources;
+    uint64_t last_use;
+    /* the token */
+    struct secret *access_token; /* NULL: none */
+    char *granted_scope;
+    char jkt[64];
+    uint64_t serial, expires, refresh_at;
+    int64_t expires_at;
+    bool refused;
+    /* the exchange */
+    bool exchanging;
+    uint64_t sent;
+    struct waiter *waiters;
+    bool failed;
+    struct error failure; /* the last one; told in the status until an exchange succeeds */
+};
+
+struct tokens {
+    struct front *front;
+    struct entry **entries;
+    size_t count;
+    struct token_kind *own; /* the kind of each profile's own scope and resources */
+    uint64_t last_serial;
+    size_t waiters;
+};
+
+int tokens_open(struct front *f)
+{
+    struct tokens *tokens = calloc(1, sizeof(*tokens));
+    struct list none = {0};
+    if (tokens == NULL)
+        return -1;
+    f->tokens = tokens;
+    tokens->front = f;
+    tokens->entries = calloc(ENTRIES_MAX, sizeof(struct entry *));
+    tokens->own = calloc(f->config->profile_count + 1, sizeof(*tokens->own));
+    if (tokens->entries == NULL || tokens->own == NULL)
+        return -1;
+    for (size_t i = 0; i < f->config->profile_count; i++)
+        token_kind_of(&f->config->profiles[i], span_text(NULL), &none, &tokens->own[i]);
+    return 0;
+}
+
+static void drop_token(struct entry *e)
+{
+    secret_free(e->access_token);
+    free(e->granted_scope);
+    e->access_token = NULL;
+    e->granted_scope = NULL;
+    e->refused = false;
+}
+
+static void free_entry(struct entry *e)
+{
+    drop_token(e);
+    for (size_t i = 0; i < e->resources.count; i++)
+        free(e->resources.items[i]);
+    free(e->resources.items);
+    free(e->scope);
+    while (e->waiters != NULL) {
+        struct waiter *w = e->waiters;
+        e->waiters = w->next;
+        free(w);
+    }
+    free(e);
+}
+
+void tokens_free(struct tokens *tokens)
+{
+    if (tokens == NULL)
+        return;
+    for (size_t i = 0; i < tokens->count; i++)
+        free_entry(tokens->entries[i]);
+    free(tokens->entries);
+    free(tokens->own);
+    free(tokens);
+}
+
+static struct entry *find(const struct tokens *tokens, const struct token_kind *kind)
+{
+    for (size_t i = 0; i < tokens->count; i++)
+        if (memcmp(&tokens->entries[i]->kind, kind, sizeof(*kind)) == 0)
+            return tokens->entries[i];
+    return NULL;
+}
+
+/* -1: every entry is at an exchange. */
+static int make_room(struct tokens *tokens)
+{
+    size_t oldest = tokens->count;
+    if (tokens->count < ENTRIES_MAX)
+        return 0;
+    for (size_t i = 0; i < tokens->count; i++)
+        if (!tokens->entries[i]->exchanging && (oldest == tokens->count || tokens->entries[i]->last_use < tokens->entries[oldest]->last_use))
+            oldest = i;
+    if (oldest == tokens->count)
+        return -1;
+    free_entry(tokens->entries[oldest]);
+    tokens->entries[oldest] = tokens->entries[--tokens->count];
+    return 0;
+}
+
+static int copy_resources(struct entry *e, const struct list *resources)
+{
+    const struct strings *own = &e->profile->resources;
+    size_t count = resources->count > 0 ? resources->count : own->count;
+    struct span item;
+    size_t cursor = 0;
+    e->resources.items = calloc(count + 1, sizeof(char *));
+    if (e->resources.items == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (resources->count == 0)
+            item = span_text(own->items[i]);
+        else if (!list_next(resources, &cursor, &item))
+            return -1;
+        if ((e->resources.items[e->resources.count] = span_dup(item)) == NULL)
+            return -1;
+        e->resources.count++;
+    }
+    return 0;
+}
+
+static struct entry *add_entry(struct tokens *tokens, const struct token_query *q, const struct token_kind *kind)
+{
+    struct entry *e;
+    struct span scope = q->scope.data != NULL ? q->scope : span_text(q->profile->scope);
+    if (make_room(tokens) != 0 || (e = calloc(1, sizeof(*e))) == NULL)
+        return NULL;
+    e->tokens = tokens;
+    e->kind = *kind;
+    e->profile = q->profile;
+    if ((scope.data != NULL && scope.len > 0 && (e->scope = span_dup(scope)) == NULL) || copy_resources(e, q->resources) != 0) {
+        free_entry(e);
+        return NULL;
+    }
+    tokens->entries[tokens->count++] = e;
+    return e;
+}
+
+static struct token view(const struct entry *e)
+{
+    return (struct token){.access_token = e->access_token, .scope = e->granted_scope, .jkt = e->jkt, .serial = e->serial,
+                          .expires = e->expires, .expires_at = e->expires_at};
+}
+
+static bool good(const struct entry *e, uint64_t now, uint32_t min_valid)
+{
+    return e->access_token != NULL && !e->refused && e->expires > now && e->expires - now >= min_valid * SECOND;
+}
+
+/* When the successor is fetched: in the last fifth of the life, at a random moment of its first half, so that tokens
+   which were obtained together are not renewed together. */
+static uint64_t early(uint64_t now, uint64_t lifetime)
+{
+    uint64_t margin = lifetime / 5 < EARLY_MAX ? lifetime / 5 : EARLY_MAX;
+    uint64_t jitter = margin >= 2 ? randombytes_uniform((uint32_t)(margin / 2)) : 0;
+    return now + lifetime - margin + jitter;
+}
+
+static int keep(struct entry *e, const struct granted *g)
+{
+    struct secret *access_token = secret_new(g->access_token);
+    char *scope = g->scope.data != NULL ? span_dup(g->scope) : NULL;
+    if (access_token == NULL || (g->scope.data != NULL && scope == NULL)) {
+        secret_free(access_token);
+        free(scope);
+        return -1;
+    }
+    drop_token(e);
+    e->access_token = access_token;
+    e->granted_scope = scope;
+    (void)!span_copy(span_text(g->jkt), e->jkt, sizeof(e->jkt));
+    e->serial = ++e->tokens->last_serial;
+    e->expires = e->sent + g->lifetime * SECOND;
+    e->expires_at = (int64_t)time(NULL) + (int64_t)((e->expires - front_now(e->tokens->front)) / SECOND);
+    e->refresh_at = early(e->sent, g->lifetime * SECOND);
+    return 0;
+}
+
+static void tell(struct entry *e, struct waiter *w, const struct error *err)
+{
+    struct error short_lived;
+    struct token token = view(e);
+    uint64_t now = front_now(e->tokens->front);
+    if (err == NULL && !good(e, now, w->query.min_valid))
+        err = (error_set(&short_lived, STATUS_TOKEN_TOO_SHORT, "ask for less, or let the server issue longer tokens",
+                         "profile \"%s\": a new token lives for %u s, but %u s were asked for", e->profile->name,
+                         e->expires > now ? (unsigned int)((e->expires - now) / SECOND) : 0, w->query.min_valid),
+               &short_lived);
+    w->done(w->context, err, &token);
+    free(w);
+    e->tokens->waiters--;
+}
+
+static void on_exchanged(void *context, const struct error *failure, const struct granted *granted)
+{
+    struct entry *e = context;
+    struct error err;
+    struct waiter *waiters = e->waiters;
+    e->exchanging = false;
+    e->waiters = NULL;
+    if (failure == NULL && keep(e, granted) != 0) {
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
+        failure = &err;
+    }
+    e->failed = failure != NULL;
+    if (failure != NULL) {
+        e->failure = *failure;
+        e->refresh_at = front_now(e->tokens->front) + RETRY_EARLY;
+        log_warning("profile %s: no token: %s", e->profile->name, failure->message);
+    } else {
+        log_info("profile %s: a token for %u s", e->profile->name, granted->lifetime);
+    }
+    /* A callback may ask again and so begin the next exchange: this round's waiters are in a list of their own. */
+    while (waiters != NULL) {
+        struct waiter *w = waiters;
+        waiters = w->next;
+        tell(e, w, failure);
+    }
+}
+
+static void begin_exchange(struct entry *e)
+{
+    struct front *f = e->tokens->front;
+    struct exchange_request request = {.profile = e->profile, .scope = span_text(e->scope), .resources = &e->resources,
+                                       .deadline = front_now(f) + e->profile->timeout * SECOND};
+    if (e->exchanging)
+        return;
+    e->exchanging = true;
+    e->sent = front_now(f);
+    exchange_start(f, &request, on_exchanged, e);
+}
+
+static void wait_for_token(struct entry *e, const struct token_query *q, token_done done, void *context)
+{
+    struct error err;
+    struct waiter *w = e->tokens->waiters < WAITERS_MAX ? calloc(1, sizeof(*w)) : NULL;
+    if (w == NULL) {
+        (void)error_set(&err, STATUS_BUSY, "try again later", "profile \"%s\": too many requests wait for tokens", e->profile->name);
+        done(context, &err, NULL);
+        return;
+    }
+    *w = (struct waiter){.next = e->waiters, .query = *q, .done = done, .context = context};
+    e->waiters = w;
+    e->tokens->waiters++;
+    begin_exchange(e);
+    front_wait(e->tokens->front);
+}
+
+void tokens_get(struct tokens *tokens, const struct token_query *q, token_done done, void *context)
+{
+    struct token_kind kind = tokens->own[q->profile - tokens->front->config->profiles];
+    uint64_t now = front_now(tokens->front);
+    struct error err;
+    if (q->scope.data != NULL || q->resources->count > 0)
+        token_kind_of(q->profile, q->scope, q->resources, &kind);
+    struct entry *e = find(tokens, &kind);
+    if (e == NULL && (e = add_entry(tokens, q, &kind)) == NULL) {
+        (void)error_set(&err, STATUS_BUSY, "try again later", "the token cache is full");
+        done(context, &err, NULL);
+        return;
+    }
+    e->last_use = now;
+    if (q->force || !good(e, now, q->min_valid)) {
+        wait_for_token(e, q, done, context);
+        return;
+    }
+    if (now >= e->refresh_at)
+        begin_exchange(e);
+    struct token token = view(e);
+    done(context, NULL, &token);
+}
+
+void tokens_refuse(struct tokens *tokens, uint64_t serial)
+{
+    for (size_t i = 0; i < tokens->count; i++)
+        if (tokens->entries[i]->access_token != NULL && tokens->entries[i]->serial == serial)
+            tokens->entries[i]->refused = true;
+}
+
+uint32_t tokens_count(const struct tokens *tokens)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < tokens->count; i++)
+        n += tokens->entries[i]->access_token != NULL;
+    return n;
+}
+
+struct token_state tokens_state(const struct tokens *tokens, const struct profile_config *profile)
+{
+    const struct entry *e = find(tokens, &tokens->own[profile - tokens->front->config->profiles]);
+    uint64_t now = front_now(tokens->front);
+    struct token_state s = {.state = "no token"};
+    if (e == NULL)
+        return s;
+    if (good(e, now, 0)) {
+        s.state = "token";
+        s.expires_in = (uint32_t)((e->expires - now) / SECOND);
+    } else if (e->exchanging) {
+        s.state = "fetching";
+    } else if (e->failed) {
+        s.state = "failed";
+    }
+    s.reason = e->failed ? e->failure.message : NULL;
+    return s;
+}
+
+/* A waiter whose time is over is told; the exchange goes on for the others, and for the next to ask. */
+static void expire(struct entry *e, uint64_t now)
+{
+    struct error err;
+    for (struct waiter **p = &e->waiters; *p != NULL;) {
+        struct waiter *w = *p;
+        if (now < w->query.deadline) {
+            p = &w->next;
+            continue;
+        }
+        *p = w->next;
+        (void)error_set(&err, STATUS_TIMEOUT, "try again; the agent still waits for the server",
+                        "profile \"%s\": no token came in time", e->profile->name);
+        w->done(w->context, &err, NULL);
+        free(w);
+        e->tokens->waiters--;
+        p = &e->waiters; /* the callback may have changed the list */
+    }
+}
+
+void tokens_tick(struct tokens *tokens, uint64_t now)
+{
+    for (size_t i = 0; i < tokens->count; i++)
+        expire(tokens->entries[i], now);
+}
+
+bool tokens_waiting(const struct tokens *tokens)
+{
+    return tokens->waiters > 0;
+}

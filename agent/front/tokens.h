@@ -1,0 +1,53 @@
+/*
+ * The token cache: one entry for each kind of token that somebody has asked for, and at most one exchange at work for each.
+ *
+ * A kind of token is issuer or token endpoint, client, key, scope (in any order), resources, and extra form fields. A good
+ * token is served at once, and its successor is fetched early behind it; a failed exchange never replaces it. Everybody who
+ * waits for the same kind shares one exchange. Lifetimes are counted from the moment before the request was sent.
+ */
+#ifndef FRONT_TOKENS_H
+#define FRONT_TOKENS_H
+
+#include "front.h"
+#include "messages.h"
+#include "secret.h"
+
+struct token {
+    const struct secret *access_token;
+    const char *scope; /* NULL: as asked for */
+    const char *jkt;
+    uint64_t serial;     /* never used again: names this token to an attempt */
+    uint64_t expires;    /* CLOCK_BOOTTIME, microseconds */
+    int64_t expires_at;  /* wall clock, seconds */
+};
+
+struct token_query {
+    const struct profile_config *profile;
+    struct span scope;            /* absent: the profile's */
+    const struct list *resources; /* empty: the profile's */
+    uint32_t min_valid;           /* seconds */
+    bool force;
+    uint64_t deadline;
+};
+
+/* Called once; `err` NULL: the token, which lives during the call. */
+typedef void (*token_done)(void *context, const struct error *err, const struct token *token);
+
+int tokens_open(struct front *f) MUST_CHECK;
+void tokens_free(struct tokens *tokens);
+void tokens_tick(struct tokens *tokens, uint64_t now);
+bool tokens_waiting(const struct tokens *tokens);
+
+void tokens_get(struct tokens *tokens, const struct token_query *query, token_done done, void *context);
+void tokens_refuse(struct tokens *tokens, uint64_t serial); /* a resource server says that it is not good */
+uint32_t tokens_count(const struct tokens *tokens);
+
+/* For the status: the token of the profile's own scope and resources. */
+struct token_state {
+    const char *state;  /* "no token", "token", "fetching", "failed" */
+    const char *reason; /* of the last failure; NULL: none */
+    uint32_t expires_in;
+};
+struct token_state tokens_state(const struct tokens *tokens, const struct profile_config *profile);
+
+#endif

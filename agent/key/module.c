@@ -1,0 +1,110 @@
+/* See module.h. */
+#include "module.h"
+
+#include "ckr.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum status module_set_environment(const struct strings *environment, struct error *err)
+{
+    for (size_t i = 0; i < environment->count; i++) {
+        const char *item = environment->items[i];
+        const char *equals = strchr(item, '=');
+        char *name = equals != NULL && equals != item ? strndup(item, (size_t)(equals - item)) : NULL;
+        if (name == NULL)
+            return error_set(err, STATUS_CONFIGURATION, "write environment = NAME=VALUE",
+                             "environment: \"%s\" is not NAME=VALUE", item);
+        int r = setenv(name, equals + 1, 1);
+        free(name);
+        if (r != 0)
+            return error_set(err, STATUS_NO_MEMORY, NULL, "environment: %s", strerror(errno));
+    }
+    return STATUS_OK;
+}
+
+enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err)
+{
+    return error_set(err, ckr_status(rv), NULL, "%s in %s: %s", call, m->path, ckr_text(rv).text);
+}
+
+/* p11-kit's "unmanaged": calls go straight to the module, and nobody else in this process uses it. */
+static enum status load_path(const char *path, struct module *m, struct error *err)
+{
+    if (access(path, F_OK) != 0)
+        return error_set(err, STATUS_KEY_ABSENT, "install the module, or correct module-path in the uri",
+                         "module %s: %s", path, strerror(errno));
+    m->f = p11_kit_module_load(path, P11_KIT_MODULE_UNMANAGED);
+    if (m->f == NULL) {
+        const char *reason = p11_kit_message();
+        return error_set(err, STATUS_KEY_FAILED, "check that the file is a PKCS#11 module for this machine",
+                         "module %s: %s", path, reason != NULL ? reason : "cannot be loaded");
+    }
+    m->path = strdup(path);
+    return m->path != NULL ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module %s: out of memory", path);
+}
+
+/* All registered modules are loaded to find the one; none but that one is initialised, and the others are let go. */
+static enum status load_name(const char *name, struct module *m, struct error *err)
+{
+    CK_FUNCTION_LIST **all = p11_kit_modules_load(NULL, P11_KIT_MODULE_UNMANAGED);
+    CK_FUNCTION_LIST *found = all != NULL ? p11_kit_module_for_name(all, name) : NULL;
+    for (size_t i = 0; all != NULL && all[i] != NULL; i++)
+        if (all[i] != found)
+            p11_kit_module_release(all[i]);
+    free(all);
+    if (found == NULL)
+        return error_set(err, STATUS_KEY_ABSENT,
+                         "\"p11-kit list-modules\" names the registered ones, or use module-path",
+                         "module \"%s\" is not registered with p11-kit", name);
+    m->f = found;
+    m->path = p11_kit_module_get_filename(found);
+    return m->path != NULL ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module \"%s\": out of memory", name);
+}
+
+static enum status initialize(struct module *m, enum status loaded, struct module *out, struct error *err)
+{
+    enum status status = loaded;
+    if (status == STATUS_OK) {
+        CK_RV rv = p11_kit_module_initialize(m->f);
+        if (rv != CKR_OK)
+            status = module_failed(m, "C_Initialize", rv, err);
+        else
+            m->initialized = true;
+    }
+    if (status == STATUS_OK)
+        *out = *m;
+    else
+        module_close(m);
+    return status;
+}
+
+enum status module_open(const char *path, struct module *out, struct error *err)
+{
+    struct module m = {0};
+    return initialize(&m, load_path(path, &m, err), out, err);
+}
+
+enum status module_open_uri(const struct uri *uri, struct module *out, struct error *err)
+{
+    struct module m = {0};
+    if (uri->module_path != NULL)
+        return module_open(uri->module_path, out, err);
+    return initialize(&m, load_name(uri->module_name, &m, err), out, err);
+}
+
+void module_close(struct module *m)
+{
+    (void)signal(SIGALRM, SIG_DFL);
+    (void)alarm(MODULE_CLOSE_SECONDS);
+    if (m->initialized)
+        (void)p11_kit_module_finalize(m->f);
+    if (m->f != NULL)
+        p11_kit_module_release(m->f);
+    (void)alarm(0);
+    free(m->path);
+    *m = (struct module){0};
+}

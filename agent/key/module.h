@@ -1,0 +1,30 @@
+/*
+ * One PKCS#11 module, loaded and initialised; one session to one token of it. A process opens one of each, once.
+ *
+ * Closing is where vendor modules hang and crash. module_close arms SIGALRM for it, whose default action ends the
+ * process: a hung C_Finalize then costs MODULE_CLOSE_SECONDS, and nobody waits for it any longer.
+ */
+#ifndef KEY_MODULE_H
+#define KEY_MODULE_H
+
+#include "config.h"
+#include "uri.h"
+
+#define MODULE_CLOSE_SECONDS 3
+
+struct module {
+    CK_FUNCTION_LIST *f; /* NULL: not loaded */
+    char *path;          /* of the shared object */
+    bool initialized;
+};
+
+/* Sets the key's environment for the module, which reads it when it is loaded or initialised. */
+enum status module_set_environment(const struct strings *environment, struct error *err) MUST_CHECK;
+enum status module_open(const char *path, struct module *out, struct error *err) MUST_CHECK;
+enum status module_open_uri(const struct uri *uri, struct module *out, struct error *err) MUST_CHECK;
+void module_close(struct module *m);
+
+/* Fills an error for a call of the module that failed: status from `rv`, "C_Sign in /x.so: CKR_…". */
+enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err);
+
+#endif

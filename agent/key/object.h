@@ -1,0 +1,27 @@
+/*
+ * The private key object that a URI names, its public half, and whether it is fit to be used: P-256, private,
+ * sensitive, never extractable, made in the token (an imported key needs a permission).
+ */
+#ifndef KEY_OBJECT_H
+#define KEY_OBJECT_H
+
+#include "jwk.h"
+#include "module.h"
+
+struct object {
+    CK_OBJECT_HANDLE handle;
+    struct jwk jwk;
+    uint32_t attributes; /* KEY_* of messages.h */
+    bool imported;       /* not made in the token, or it may have been outside of it */
+};
+
+/* Finds exactly one private key, judges its attributes, and reads the public key object of the same CKA_ID. */
+enum status object_find(const struct module *m, CK_SESSION_HANDLE session, const struct uri *uri, bool allow_imported,
+                        struct object *out, struct error *err) MUST_CHECK;
+
+/* CKM_ECDSA over a digest: r‖s. A signature of another length, or with a half of zeros, is a failure. */
+enum status object_sign(const struct module *m, CK_SESSION_HANDLE session, const struct object *o,
+                        const uint8_t digest[JWK_DIGEST_SIZE], uint8_t signature[JWK_SIGNATURE_SIZE],
+                        struct error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * One HTTP exchange with a server: a fetch_request (internal.h) becomes a libcurl easy handle, which the caller drives with
+ * its multi handle, and then a fetch_answer or an error.
+ *
+ * TLS is always verified. There are no redirects, cookies, proxies, stored credentials, compressed answers or TLS session
+ * resumption, and HTTP/1.1 is spoken alone: nghttp2 keeps copies of Authorization headers that nothing wipes, and a stalled
+ * HTTP/2 connection outlives the time-outs of the requests on it. A form is sent at most once: an assertion, a proof and a
+ * refresh token are good for one send, and libcurl would repeat them by itself after a connection that it had kept was
+ * closed; so a kept connection is used for two seconds only.
+ */
+#ifndef NET_EXCHANGE_H
+#define NET_EXCHANGE_H
+
+#include "config.h"
+#include "headers.h"
+#include "internal.h"
+
+#include <curl/curl.h>
+
+#define EXCHANGE_BODY_MAX (1024 * 1024)
+#define EXCHANGE_CONNECT_TIMEOUT 10000 /* milliseconds: name, TCP and TLS together */
+#define EXCHANGE_TIMEOUT_MAX 600000
+#define EXCHANGE_URL_SHOWN 300
+
+struct exchange {
+    uint32_t request; /* of the frame */
+    const struct profile_config *profile;
+    CURL *easy;
+    struct curl_slist *lines; /* header lines that we send */
+    struct buffer form;
+    bool is_post, https;
+    char url[LIMIT_URL + 64];
+    char label[EXCHANGE_URL_SHOWN + 16]; /* method and URL without query, for people */
+    char host[256];
+    char detail[CURL_ERROR_SIZE];
+    struct headers headers;
+    struct buffer body;
+    bool headers_too_large, body_too_large;
+    unsigned int sends;
+};
+
+/* Checks the request, reads the client secret if it is wanted, and sets the easy handle up. */
+enum status exchange_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
+                         struct exchange **out, struct error *err) MUST_CHECK;
+void exchange_free(struct exchange *x);
+
+/* When libcurl is done with it: puts the answer or the error as a frame into `out`, which is empty, and logs a line. */
+void exchange_answer(struct exchange *x, CURLcode code, time_t now, struct buffer *out);
+
+#endif

@@ -1,0 +1,93 @@
+/* See config_check.h. */
+#include "config_check.h"
+
+#include "uri.h"
+#include "url.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static enum status at_line(const struct config *c, const struct config_entry *e, const char *text, const char *next,
+                           struct error *err)
+{
+    char copy[384];
+    (void)snprintf(copy, sizeof(copy), "%s", text);
+    return error_set(err, STATUS_CONFIGURATION, next, "%s:%u: %s: %s", c->path, e->line, e->option, copy);
+}
+
+static bool loopback_allowed(const struct config *c, const struct config_entry *e)
+{
+    if (strcmp(e->section, "key") == 0)
+        return true; /* a key's origins are written for it alone: naming a loopback one is the permission */
+    return config_profile(c, span_text(e->name))->allow_http_loopback;
+}
+
+static enum status check_url(const struct config *c, const struct config_entry *e, struct span text, struct error *err)
+{
+    struct url url;
+    struct error wrong;
+    if (url_parse(text, &url, &wrong) != STATUS_OK)
+        return at_line(c, e, wrong.message, wrong.next, err);
+    if (!url.https && !(url_is_loopback(text) && loopback_allowed(c, e)))
+        return at_line(c, e, "plain http is refused",
+                       "use https, or for a loopback address allow-http-loopback = yes in the profile", err);
+    return STATUS_OK;
+}
+
+/* An origin has no path: a longer URL there would look like a limit that nobody keeps. */
+static enum status check_origin(const struct config *c, const struct config_entry *e, struct span word, struct error *err)
+{
+    struct url url;
+    struct error wrong;
+    enum status status = check_url(c, e, word, err);
+    if (status != STATUS_OK)
+        return status;
+    if (url_parse(word, &url, &wrong) == STATUS_OK &&
+        (url.path.len > 1 || url.query.data != NULL || memchr(word.data, '@', word.len) != NULL ||
+         memchr(word.data, '#', word.len) != NULL))
+        return at_line(c, e, "an origin is scheme, host and port only", "drop what stands behind the host", err);
+    return STATUS_OK;
+}
+
+static enum status check_origins(const struct config *c, const struct config_entry *e, struct error *err)
+{
+    enum status status = STATUS_OK;
+    const char *p = e->value;
+    while (*p != '\0' && status == STATUS_OK) {
+        size_t n = strcspn(p, " \t");
+        if (n > 0)
+            status = check_origin(c, e, span_of(p, n), err);
+        p += n;
+        p += strspn(p, " \t");
+    }
+    return status;
+}
+
+/* RFC 8707 section 2: an absolute URI without a fragment; it need not be a URL. */
+static enum status check_resource(const struct config *c, const struct config_entry *e, struct error *err)
+{
+    const char *colon = strchr(e->value, ':');
+    if (colon == NULL || colon == e->value || strpbrk(e->value, " #\t") != NULL)
+        return at_line(c, e, "must be an absolute URI without a fragment (RFC 8707)", NULL, err);
+    return STATUS_OK;
+}
+
+enum status config_check(const struct config *c, struct error *err)
+{
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < c->entry_count && status == STATUS_OK; i++) {
+        const struct config_entry *e = &c->entries[i];
+        if (strcmp(e->option, "uri") == 0) {
+            struct error wrong;
+            if (uri_check(e->value, &wrong) != STATUS_OK)
+                status = at_line(c, e, wrong.message, wrong.next, err);
+        } else if (strcmp(e->option, "issuer") == 0 || strcmp(e->option, "token-endpoint") == 0) {
+            status = check_url(c, e, span_text(e->value), err);
+        } else if (strcmp(e->option, "origins") == 0) {
+            status = check_origins(c, e, err);
+        } else if (strcmp(e->option, "resource") == 0) {
+            status = check_resource(c, e, err);
+        }
+    }
+    return status;
+}
