@@ -49,14 +49,12 @@ static void begin_attempt(struct exchange *x);
 
 static void finish(struct exchange *x, const struct error *err, const struct granted *granted)
 {
-    exchange_done done = x->done;
-    void *context = x->context;
+    x->done(x->context, err, granted); /* first: what was granted has texts of the exchange */
     buffer_free(&x->assertion);
     buffer_free(&x->proof);
     free((void *)(uintptr_t)x->scope.data);
     free(x->endpoint);
     free(x);
-    done(context, err, granted);
 }
 
 static void finish_internal(struct exchange *x)

@@ -46,6 +46,14 @@ struct family {
     bool stopping;
 };
 
+/* For the log: "front", "key work". */
+static const char *label(const struct child *c, char out[LIMIT_TEXT])
+{
+    (void)snprintf(out, LIMIT_TEXT, "%s%s%s", spawn_role_name(c->role), c->role == ROLE_KEY ? " " : "",
+                   c->role == ROLE_KEY ? c->name : "");
+    return out;
+}
+
 static enum status spawn_failure(struct error *err, const char *what)
 {
     return error_set(err, STATUS_INTERNAL, NULL, "%s: %s", what, strerror(errno));
@@ -126,7 +134,7 @@ static enum status start_child(struct family *f, struct child *c, struct error *
     c->id = ++f->last_id;
     c->starts++;
     (void)sd_event_now(f->event, CLOCK_MONOTONIC, &c->started);
-    log_debug("started %s %s as process %d", spawn_role_name(c->role), c->name != NULL ? c->name : "", (int)c->pid);
+    log_debug("started %s as process %d", label(c, (char[LIMIT_TEXT]){0}), (int)c->pid);
     if (front) {
         (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){CONTROL_QUEUE}, sizeof(int));
         f->control_fd = ends[0];
@@ -199,8 +207,7 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
             f->events.ended(f->events.context);
         return 0;
     }
-    (clean ? log_debug : log_warning)("%s %s (process %d) %s", spawn_role_name(c->role), c->name != NULL ? c->name : "",
-                                      (int)info->si_pid, reason);
+    (clean ? log_debug : log_warning)("%s (process %d) %s", label(c, (char[LIMIT_TEXT]){0}), (int)info->si_pid, reason);
     if (c->role == ROLE_FRONT) {
         f->events.failed(f->events.context);
         return 0;
@@ -215,8 +222,8 @@ static void kill_child(struct family *f, const struct kill_message *m)
 {
     for (size_t i = 1; i < f->count; i++)
         if (f->children[i].id == m->id) {
-            log_warning("killing %s %s (process %d): %.*s", spawn_role_name(f->children[i].role),
-                        f->children[i].name != NULL ? f->children[i].name : "", (int)f->children[i].pid, (int)m->reason.len,
+            log_warning("killing %s (process %d): %.*s", label(&f->children[i], (char[LIMIT_TEXT]){0}),
+                        (int)f->children[i].pid, (int)m->reason.len,
                         m->reason.data != NULL ? (const char *)m->reason.data : "");
             (void)kill(f->children[i].pid, SIGKILL);
         }
