@@ -1,6 +1,7 @@
-/* See config.h. The options are one table; ini.c splits the text into lines of section, option and value. */
+/* See config.h. ini.c splits the text into lines of section, option and value; config_option.c knows the options. */
 #include "config.h"
 
+#include "config_option.h"
 #include "ini.h"
 
 #include <errno.h>
@@ -13,78 +14,14 @@
 
 #define NEXT_MANUAL "dpop-agent.conf(5) lists the options"
 
-enum kind { KIND_TEXT, KIND_PATH, KIND_NUMBER, KIND_YES_NO, KIND_WORDS, KIND_LINES, KIND_CHOICE };
-
-static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
-static const char *const client_authentications[] = {"none", "client_secret_basic", "client_secret_post", "private_key_jwt", NULL};
-static const char *const grants[] = {"client_credentials", NULL};
-
-struct option {
-    const char *section, *name;
-    enum kind kind;
-    size_t offset;
-    unsigned int roles;
-    unsigned int min, max;       /* KIND_NUMBER */
-    const char *const *choices;  /* KIND_CHOICE: the enum's names in its order */
-};
-
-#define A(member) offsetof(struct agent_config, member)
-#define K(member) offsetof(struct key_config, member)
-#define P(member) offsetof(struct profile_config, member)
-#define ALL (ROLE_FRONT | ROLE_KEY | ROLE_NET | ROLE_STORE | ROLE_INIT)
-
-static const struct option options[] = {
-    {"agent", "state-folder", KIND_PATH, A(state_folder), ROLE_STORE | ROLE_INIT, 0, 0, NULL},
-    {"agent", "log-level", KIND_CHOICE, A(log_level), ALL, 0, 0, log_levels},
-    {"agent", "allow-users", KIND_WORDS, A(allow_users), ROLE_FRONT, 0, 0, NULL},
-
-    {"key", "uri", KIND_TEXT, K(uri), ROLE_FRONT | ROLE_KEY, 0, 0, NULL},
-    {"key", "pin-file", KIND_PATH, K(pin_file), ROLE_KEY, 0, 0, NULL},
-    {"key", "pin-credential", KIND_TEXT, K(pin_credential), ROLE_KEY, 0, 0, NULL},
-    {"key", "environment", KIND_LINES, K(environment), ROLE_KEY, 0, 0, NULL},
-    {"key", "workers", KIND_NUMBER, K(workers), ROLE_FRONT, 1, 64, NULL},
-    {"key", "sign-timeout", KIND_NUMBER, K(sign_timeout), ROLE_FRONT, 1, 300, NULL},
-    {"key", "thumbprint", KIND_TEXT, K(thumbprint), ROLE_FRONT | ROLE_KEY, 0, 0, NULL},
-    {"key", "allow-imported", KIND_YES_NO, K(allow_imported), ROLE_KEY, 0, 0, NULL},
-    {"key", "origins", KIND_WORDS, K(origins), ROLE_FRONT, 0, 0, NULL},
-
-    {"profile", "key", KIND_TEXT, P(key), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "issuer", KIND_TEXT, P(issuer), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "token-endpoint", KIND_TEXT, P(token_endpoint), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "client-id", KIND_TEXT, P(client_id), ROLE_FRONT | ROLE_NET, 0, 0, NULL},
-    {"profile", "client-authentication", KIND_CHOICE, P(client_authentication), ROLE_FRONT | ROLE_NET, 0, 0,
-     client_authentications},
-    {"profile", "client-secret-file", KIND_PATH, P(client_secret_file), ROLE_NET, 0, 0, NULL},
-    {"profile", "client-secret-credential", KIND_TEXT, P(client_secret_credential), ROLE_NET, 0, 0, NULL},
-    {"profile", "client-key", KIND_TEXT, P(client_key), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "grant", KIND_CHOICE, P(grant), ROLE_FRONT, 0, 0, grants},
-    {"profile", "scope", KIND_TEXT, P(scope), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "resource", KIND_LINES, P(resources), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "form", KIND_LINES, P(form), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "origins", KIND_WORDS, P(origins), ROLE_FRONT, 0, 0, NULL},
-    {"profile", "ca-file", KIND_PATH, P(ca_file), ROLE_NET, 0, 0, NULL},
-    {"profile", "allow-http-loopback", KIND_YES_NO, P(allow_http_loopback), ROLE_FRONT | ROLE_NET, 0, 0, NULL},
-    {"profile", "timeout", KIND_NUMBER, P(timeout), ROLE_FRONT, 1, 600, NULL},
-};
-
 const char *config_client_authentication_name(enum client_authentication a)
 {
-    return client_authentications[a];
+    return config_option_client_authentications[a];
 }
 
 const char *config_grant_name(enum grant g)
 {
-    return grants[g];
-}
-
-static int add_string(struct strings *s, struct span text)
-{
-    char **items = realloc(s->items, (s->count + 1) * sizeof(*items));
-    if (items == NULL)
-        return -1;
-    s->items = items;
-    items[s->count] = span_dup(text);
-    return items[s->count] != NULL ? (s->count++, 0) : -1;
+    return config_option_grants[g];
 }
 
 static void free_strings(struct strings *s)
@@ -94,70 +31,13 @@ static void free_strings(struct strings *s)
     free(s->items);
 }
 
-static int add_words(struct strings *s, struct span text)
-{
-    while (text.len > 0) {
-        size_t n = 0;
-        while (n < text.len && text.data[n] != ' ' && text.data[n] != '\t')
-            n++;
-        if (n > 0 && add_string(s, span_of(text.data, n)) != 0)
-            return -1;
-        n += n < text.len;
-        text = span_of(text.data + n, text.len - n);
-    }
-    return 0;
-}
-
-/* Reads a value into its member. NULL, or what is wrong with it. */
-static const char *set_value(const struct option *o, struct span value, void *member, char *wrong, size_t wrong_size)
-{
-    unsigned long number = 0;
-    switch (o->kind) {
-    case KIND_PATH:
-        if (value.data[0] != '/')
-            return "must be an absolute path";
-        /* fallthrough */
-    case KIND_TEXT:
-        return (*(char **)member = span_dup(value)) != NULL ? NULL : "does not fit into memory";
-    case KIND_NUMBER:
-        for (size_t i = 0; i < value.len; i++)
-            number = value.data[i] >= '0' && value.data[i] <= '9' && number <= o->max
-                         ? 10 * number + (unsigned long)(value.data[i] - '0')
-                         : (unsigned long)o->max + 1;
-        if (number < o->min || number > o->max) {
-            (void)snprintf(wrong, wrong_size, "must be a whole number from %u to %u", o->min, o->max);
-            return wrong;
-        }
-        *(unsigned int *)member = (unsigned int)number;
-        return NULL;
-    case KIND_YES_NO:
-        *(bool *)member = span_is(value, "yes");
-        return span_is(value, "yes") || span_is(value, "no") ? NULL : "must be yes or no";
-    case KIND_WORDS:
-        return add_words(member, value) == 0 ? NULL : "does not fit into memory";
-    case KIND_LINES:
-        return add_string(member, value) == 0 ? NULL : "does not fit into memory";
-    case KIND_CHOICE:
-        for (unsigned int i = 0; o->choices[i] != NULL; i++)
-            if (span_is(value, o->choices[i])) {
-                *(unsigned int *)member = i;
-                return NULL;
-            }
-        (void)snprintf(wrong, wrong_size, "must be one of:");
-        for (unsigned int i = 0; o->choices[i] != NULL; i++) {
-            size_t used = strlen(wrong);
-            (void)snprintf(wrong + used, wrong_size - used, " %s", o->choices[i]);
-        }
-        return wrong;
-    }
-    return "has no kind";
-}
-
 struct parser {
     struct config *config;
     const char *section; /* of the table; NULL before the first */
     void *current;       /* struct agent_config, key_config or profile_config */
     char name[LIMIT_CONFIG_NAME];
+    enum role role;
+    bool agent_seen;
     struct error *err;
 };
 
@@ -174,6 +54,11 @@ static enum status line_error(const struct parser *p, unsigned int line, const c
     return error_set(p->err, STATUS_CONFIGURATION, NEXT_MANUAL, "%s:%u: %s", p->config->path, line, text);
 }
 
+static enum status no_memory(const struct parser *p)
+{
+    return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+}
+
 static enum status begin_key(struct parser *p, unsigned int line)
 {
     struct config *c = p->config;
@@ -181,11 +66,11 @@ static enum status begin_key(struct parser *p, unsigned int line)
         return line_error(p, line, "section [key %s] stands twice", p->name, "", "");
     struct key_config *keys = realloc(c->keys, (c->key_count + 1) * sizeof(*keys));
     if (keys == NULL)
-        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+        return no_memory(p);
     c->keys = keys;
     keys[c->key_count] = (struct key_config){.name = strdup(p->name), .line = line, .workers = 1, .sign_timeout = 5};
     p->current = &keys[c->key_count++];
-    return STATUS_OK;
+    return keys[c->key_count - 1].name != NULL ? STATUS_OK : no_memory(p);
 }
 
 static enum status begin_profile(struct parser *p, unsigned int line)
@@ -195,12 +80,12 @@ static enum status begin_profile(struct parser *p, unsigned int line)
         return line_error(p, line, "section [profile %s] stands twice", p->name, "", "");
     struct profile_config *profiles = realloc(c->profiles, (c->profile_count + 1) * sizeof(*profiles));
     if (profiles == NULL)
-        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+        return no_memory(p);
     c->profiles = profiles;
     profiles[c->profile_count] = (struct profile_config){
         .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30};
     p->current = &profiles[c->profile_count++];
-    return STATUS_OK;
+    return profiles[c->profile_count - 1].name != NULL ? STATUS_OK : no_memory(p);
 }
 
 static bool name_valid(struct span name)
@@ -226,12 +111,15 @@ static enum status begin_section(struct parser *p, const struct ini_line *line)
     if (span_copy(line->name, p->name, sizeof(p->name)) != 0)
         return STATUS_INTERNAL;
     p->current = &p->config->agent;
+    if (!named && p->agent_seen && p->role == ROLE_SUPERVISOR) /* a slice may be made of two pieces */
+        return line_error(p, line->number, "section [%s] stands twice", p->section, "", "");
+    p->agent_seen = p->agent_seen || !named;
     if (!named)
         return STATUS_OK;
     return strcmp(p->section, "key") == 0 ? begin_key(p, line->number) : begin_profile(p, line->number);
 }
 
-static enum status add_entry(struct parser *p, const struct option *o, const struct ini_line *line)
+static enum status add_entry(struct parser *p, const struct config_option *o, const struct ini_line *line)
 {
     struct config *c = p->config;
     for (size_t i = 0; i < c->entry_count && o->kind != KIND_LINES; i++) {
@@ -241,26 +129,24 @@ static enum status add_entry(struct parser *p, const struct option *o, const str
     }
     struct config_entry *entries = realloc(c->entries, (c->entry_count + 1) * sizeof(*entries));
     if (entries == NULL)
-        return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
+        return no_memory(p);
     c->entries = entries;
     entries[c->entry_count++] = (struct config_entry){.section = o->section, .name = strdup(p->name), .option = o->name,
                                                       .value = span_dup(line->value), .line = line->number, .roles = o->roles};
-    return STATUS_OK;
+    return entries[c->entry_count - 1].name != NULL && entries[c->entry_count - 1].value != NULL ? STATUS_OK : no_memory(p);
 }
 
 static enum status take_option(struct parser *p, const struct ini_line *line)
 {
     char option[LIMIT_CONFIG_NAME];
     char wrong_text[256];
-    const struct option *o = NULL;
+    const struct config_option *o;
 
     if (p->section == NULL)
         return line_error(p, line->number, "an option stands before the first section", "", "", "");
     if (span_copy(line->option, option, sizeof(option)) != 0)
         return line_error(p, line->number, "the option's name is too long", "", "", "");
-    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
-        if (strcmp(options[i].section, p->section) == 0 && strcmp(options[i].name, option) == 0)
-            o = &options[i];
+    o = config_option_find(p->section, option);
     if (o == NULL)
         return line_error(p, line->number, "unknown option \"%s\" in section [%s]", option, p->section, "");
     if (line->value.len == 0)
@@ -268,7 +154,7 @@ static enum status take_option(struct parser *p, const struct ini_line *line)
     enum status status = add_entry(p, o, line);
     if (status != STATUS_OK)
         return status;
-    const char *wrong = set_value(o, line->value, (char *)p->current + o->offset, wrong_text, sizeof(wrong_text));
+    const char *wrong = config_option_set(o, line->value, p->current, wrong_text, sizeof(wrong_text));
     if (wrong != NULL)
         return line_error(p, line->number, "%s %s", option, wrong, "");
     return STATUS_OK;
@@ -347,7 +233,7 @@ static int fill_client_keys(struct config *c)
 
 enum status config_parse(struct span text, const char *path, enum role role, struct config **out, struct error *err)
 {
-    struct parser p = {.config = calloc(1, sizeof(struct config)), .err = err};
+    struct parser p = {.config = calloc(1, sizeof(struct config)), .role = role, .err = err};
     struct ini_reader reader = {.rest = text};
     struct ini_line line;
     enum status status = STATUS_OK;
@@ -400,12 +286,14 @@ enum status config_read_file(const char *path, struct config **out, struct error
         return error_set(err, errno == ENOENT ? STATUS_NOT_CONFIGURED : STATUS_CONFIGURATION,
                          errno == ENOENT ? "dpop init makes a first key and configuration" : NULL, "cannot open %s: %s", path,
                          strerror(errno));
-    buffer_init(&text, CONFIG_MAX_FILE);
+    buffer_init(&text, CONFIG_MAX_FILE + 4096);
     status = check_file(fd, path, err);
     while (status == STATUS_OK) {
         uint8_t *room = buffer_room(&text, 4096);
         ssize_t n = room != NULL ? read(fd, room, 4096) : -1;
-        if (n > 0)
+        if (room == NULL)
+            status = error_set(err, STATUS_NO_MEMORY, NULL, "%s does not fit into memory", path);
+        else if (n > 0)
             buffer_added(&text, (size_t)n);
         else if (n == 0)
             break;

@@ -3,6 +3,7 @@
 
 #include "text.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +46,10 @@ __attribute__((format(printf, 2, 0))) static void write_line(enum log_level leve
     int n = log_state.journal
                 ? snprintf(line, sizeof(line), "%s%s: %s\n", levels[level].journal, log_state.role, text)
                 : snprintf(line, sizeof(line), "dpop-agent %s: %s: %s\n", log_state.role, levels[level].name, text);
-    if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
-        return; /* nobody reads the log; the agent works on */
+    /* Nobody waits for the log's reader: where it is full, or gone, the line is lost and the agent works on. */
+    struct pollfd log = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (n > 0 && poll(&log, 1, 0) == 1 && (log.revents & POLLOUT) && write(STDERR_FILENO, line, (size_t)n) < 0)
+        return;
 }
 
 #define DEFINE(function, level)                 \

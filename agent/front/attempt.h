@@ -24,8 +24,8 @@ struct attempt {
     bool has_nonce;
     uint8_t nonce[NONCE_DIGEST_SIZE];
     uint16_t sends;         /* this one included */
-    uint16_t nonce_retries; /* sends whose nonce was newer than the one before */
-    uint16_t refreshes;     /* sends whose token was newer than the one before */
+    uint16_t nonce_retries; /* sends with another nonce than the one before, and the same token */
+    uint16_t refreshes;     /* sends with another token than the one before */
 };
 
 void attempt_put(const struct attempt *a, const uint8_t key[ATTEMPT_KEY_SIZE], struct buffer *out);

@@ -91,6 +91,13 @@ void children_call(struct children *c, enum role role, uint16_t operation, const
     *call = (struct call){.role = role, .request = ++c->last_request, .deadline = deadline, .done = done, .context = context};
     buffer_init(&call->frame, INTERNAL_FRAME_MAX);
     message_put_frame(&call->frame, operation, call->request, m, in);
+    if (call->frame.failed) {
+        buffer_free(&call->frame);
+        free(call);
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "a request to the %s process is too large", process_name(role));
+        done(context, &err, span_of("", 0));
+        return;
+    }
     while (*end != NULL)
         end = &(*end)->next;
     *end = call;
@@ -100,7 +107,7 @@ void children_call(struct children *c, enum role role, uint16_t operation, const
 }
 
 /* An answer from net, store or init. */
-static bool on_answer(struct stream *s, const struct frame *frame)
+static bool take_answer(struct stream *s, const struct frame *frame)
 {
     struct child *child = s->context;
     struct children *c = child->children;
@@ -119,6 +126,15 @@ static bool on_answer(struct stream *s, const struct frame *frame)
         return false; /* a child that writes nonsense has crashed; its calls end when it does */
     remove_call(c, call);
     return true;
+}
+
+static bool on_answer(struct stream *s, const struct frame *frame)
+{
+    struct child *child = s->context;
+    if (take_answer(s, frame))
+        return true;
+    children_kill(child->children, child, "it wrote nonsense");
+    return false;
 }
 
 /* The calls that a dead child was at: what it did is not known, so they fail. */
@@ -160,7 +176,10 @@ static void on_child_closed(struct stream *s)
 static bool on_key_frame(struct stream *s, const struct frame *frame)
 {
     struct child *child = s->context;
-    return keys_frame(child->children->front->keys, child, frame);
+    if (keys_frame(child->children->front->keys, child, frame))
+        return true;
+    children_kill(child->children, child, "it wrote nonsense");
+    return false;
 }
 
 static struct child *find_or_add(struct children *c, const struct child_message *m)
@@ -200,6 +219,7 @@ static void attach(struct children *c, const struct child_message *m, int fd)
     child->stream.on_frame = child->role == ROLE_KEY ? on_key_frame : on_answer;
     child->stream.on_closed = on_child_closed;
     child->stream.context = child;
+    child->stream.child = true;
     if (stream_open(&child->stream, c->front, fd, INTERNAL_FRAME_MAX, CHANNEL_OUT_MAX) != 0) {
         child->id = 0;
         return;

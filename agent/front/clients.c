@@ -19,7 +19,8 @@
 #define DESCRIPTORS_KEPT 64            /* for channels and the loop */
 #define REQUESTS_MAX 256               /* at work at once for one connection */
 #define OUT_MAX (4 * FRAME_MAX)        /* unsent bytes of one connection */
-#define HALF_FRAME_MAX (30 * UINT64_C(1000000)) /* microseconds for the rest of a frame, or for a hello */
+#define PATIENCE (30 * UINT64_C(1000000)) /* microseconds for a hello, the rest of a frame, or the taking of an answer */
+#define WARN_EVERY UINT64_C(1000000)       /* microseconds between warnings that connections are short */
 #define ACCEPT_BATCH 16
 
 struct client {
@@ -30,7 +31,7 @@ struct client {
     bool greeted;
     struct request *requests;
     unsigned int at_work;
-    uint64_t last_frame; /* or when it connected */
+    uint64_t connected, last_frame;
 };
 
 struct clients {
@@ -41,6 +42,7 @@ struct clients {
     size_t allowed_count;
     struct client *first;
     uint32_t count, max;
+    uint64_t warned;
 };
 
 static bool may_connect(const struct clients *clients, uid_t uid)
@@ -187,17 +189,25 @@ static void on_closed(struct stream *s)
     free_client(s->context);
 }
 
-/* At the limit, the connection that has been idle for longest makes room. */
-static void make_room(struct clients *clients)
+static void warn_short(struct clients *clients, const char *what)
+{
+    uint64_t now = front_now(clients->front);
+    if (clients->warned != 0 && now < clients->warned + WARN_EVERY)
+        return;
+    clients->warned = now;
+    log_warning("%s: of %u connections, those that are idle for longest are closed", what, clients->count);
+}
+
+/* At the limit, the connection that has been idle for longest makes room. False: none is idle. */
+static bool make_room(struct clients *clients)
 {
     struct client *idlest = NULL;
     for (struct client *c = clients->first; c != NULL; c = c->next)
         if (c->at_work == 0 && (idlest == NULL || c->last_frame < idlest->last_frame))
             idlest = c;
-    if (idlest != NULL) {
-        log_warning("%u connections: closing the one that is idle for longest (uid %u)", clients->count, (unsigned int)idlest->uid);
+    if (idlest != NULL)
         free_client(idlest);
-    }
+    return idlest != NULL;
 }
 
 static void welcome(struct clients *clients, int fd)
@@ -206,13 +216,16 @@ static void welcome(struct clients *clients, int fd)
     socklen_t size = sizeof(peer);
     struct error err;
     struct client *c;
-    if (clients->count >= clients->max)
-        make_room(clients);
+    if (clients->count >= clients->max) {
+        warn_short(clients, "too many connections");
+        (void)make_room(clients);
+    }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || (c = calloc(1, sizeof(*c))) == NULL) {
         (void)close(fd);
         return;
     }
-    *c = (struct client){.clients = clients, .uid = peer.uid, .last_frame = front_now(clients->front), .next = clients->first};
+    *c = (struct client){.clients = clients, .uid = peer.uid, .connected = front_now(clients->front),
+                         .last_frame = front_now(clients->front), .next = clients->first};
     c->stream.on_frame = on_frame;
     c->stream.on_broken = on_broken;
     c->stream.on_closed = on_closed;
@@ -245,7 +258,9 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR && errno != ECONNABORTED) {
-            log_warning("cannot accept a connection: %s", strerror(errno));
+            warn_short(clients, strerror(errno));
+            if (make_room(clients))
+                continue;
             clients->paused = true;
             (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
             break;
@@ -257,10 +272,10 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 
 static void allow(struct clients *clients, const char *user)
 {
-    char *end;
-    unsigned long number = strtoul(user, &end, 10);
-    const struct passwd *entry = *end == '\0' ? NULL : getpwnam(user);
-    if (*end == '\0')
+    bool numeric = user[strspn(user, "0123456789")] == '\0';
+    unsigned long long number = numeric ? strtoull(user, NULL, 10) : 0;
+    const struct passwd *entry = numeric ? NULL : getpwnam(user);
+    if (numeric && number < (uid_t)-1)
         clients->allowed[clients->allowed_count++] = (uid_t)number;
     else if (entry != NULL)
         clients->allowed[clients->allowed_count++] = entry->pw_uid;
@@ -299,6 +314,11 @@ void clients_free(struct clients *clients)
     free(clients);
 }
 
+static bool over(uint64_t since, uint64_t now)
+{
+    return since != 0 && now > since + PATIENCE;
+}
+
 void clients_tick(struct clients *clients, uint64_t now)
 {
     struct client *next;
@@ -308,7 +328,7 @@ void clients_tick(struct clients *clients, uint64_t now)
     }
     for (struct client *c = clients->first; c != NULL; c = next) {
         next = c->next;
-        if ((c->stream.in.len > 0 || !c->greeted) && c->at_work == 0 && now > c->last_frame + HALF_FRAME_MAX)
+        if (over(c->greeted ? 0 : c->connected, now) || over(c->stream.partial_since, now) || over(c->stream.unread_since, now))
             free_client(c);
     }
 }
@@ -317,7 +337,7 @@ bool clients_waiting(const struct clients *clients)
 {
     bool waiting = clients->paused;
     for (const struct client *c = clients->first; c != NULL && !waiting; c = c->next)
-        waiting = c->stream.in.len > 0 || !c->greeted;
+        waiting = !c->greeted || c->stream.partial_since != 0 || c->stream.unread_since != 0;
     return waiting;
 }
 

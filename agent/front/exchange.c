@@ -37,7 +37,8 @@ struct exchange {
     uint64_t deadline;
     exchange_done done;
     void *context;
-    char *endpoint;
+    char *endpoint; /* normalised: what is sent, */
+    char *htu;      /* and the same string as the proof claims it */
     char origin[URL_ORIGIN_SIZE];
     char jkt[JWK_THUMBPRINT_SIZE];
     struct buffer assertion, proof;
@@ -54,6 +55,7 @@ static void finish(struct exchange *x, const struct error *err, const struct gra
     buffer_free(&x->proof);
     free((void *)(uintptr_t)x->scope.data);
     free(x->endpoint);
+    free(x->htu);
     free(x);
 }
 
@@ -89,10 +91,12 @@ static bool learn_nonce(struct exchange *x, const struct fetch_answer *a, uint8_
            nonce_digest(nonce, digest) == 0;
 }
 
-static void on_nonce_challenge(struct exchange *x, bool learned, const uint8_t digest[NONCE_DIGEST_SIZE])
+static void on_nonce_challenge(struct exchange *x, const struct fetch_answer *a, bool learned,
+                               const uint8_t digest[NONCE_DIGEST_SIZE])
 {
     struct error err;
-    if (learned && x->sends < MAX_SENDS && memcmp(digest, x->nonce_sent, NONCE_DIGEST_SIZE) != 0) {
+    bool other = learned && memcmp(digest, x->nonce_sent, NONCE_DIGEST_SIZE) != 0;
+    if (other && x->sends < MAX_SENDS) {
         log_debug("profile %s: %s asks for a nonce, sending again", x->profile->name, x->origin);
         begin_attempt(x);
         return;
@@ -100,7 +104,10 @@ static void on_nonce_challenge(struct exchange *x, bool learned, const uint8_t d
     (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
                     "profile \"%s\": %s %s", x->profile->name, x->endpoint,
                     !learned ? "asks for a DPoP nonce, but sends none that may be used"
+                    : other  ? "asks for a new DPoP nonce again and again"
                              : "refuses the DPoP nonce that it issued itself");
+    err.http_status = a->http_status;
+    error_put_text(err.oauth_error, sizeof(err.oauth_error), answer_text(a, "error"));
     finish(x, &err, NULL);
 }
 
@@ -218,7 +225,7 @@ static void on_fetched(void *context, const struct error *failure, struct span f
     }
     bool learned = learn_nonce(x, &a, nonce);
     if (is_nonce_challenge(&a))
-        on_nonce_challenge(x, learned, nonce);
+        on_nonce_challenge(x, &a, learned, nonce);
     else if (a.http_status != 200)
         refused(x, &a);
     else if (read_token(x, &a, &granted, &err) != STATUS_OK)
@@ -257,7 +264,7 @@ static void send_request(struct exchange *x)
     uint64_t now = front_now(x->front);
     buffer_init(&form, FORM_MAX);
     put_form(x, &form);
-    if (form.failed) {
+    if (form.failed || x->proof.failed || x->assertion.failed) {
         buffer_free(&form);
         finish_internal(x);
         return;
@@ -276,20 +283,16 @@ static void send_request(struct exchange *x)
 static enum status build_proof(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
 {
     struct exchange *x = context;
-    char htu[URL_SIZE];
     memcpy(x->jkt, key->jkt, sizeof(x->jkt));
     const char *nonce = nonce_get(x->front->nonces, NONCE_AUTHORIZATION_SERVER, x->origin, x->jkt);
-    struct proof_claims claims = {.htm = span_text("POST"), .nonce = span_text(nonce), .iat = (int64_t)time(NULL)};
-    enum status status = htu_claim(span_text(x->endpoint), htu, sizeof(htu), err);
-    if (status != STATUS_OK)
-        return status;
-    claims.htu = span_text(htu);
+    struct proof_claims claims = {
+        .htm = span_text("POST"), .htu = span_text(x->htu), .nonce = span_text(nonce), .iat = (int64_t)time(NULL)};
     randombytes_buf(claims.jti, sizeof(claims.jti));
     memset(x->nonce_sent, 0, sizeof(x->nonce_sent));
     if (nonce != NULL && nonce_digest(span_text(nonce), x->nonce_sent) != 0)
         return error_set(err, STATUS_INTERNAL, NULL, "a nonce cannot be hashed");
     buffer_clear(&x->proof);
-    status = proof_signing_input(&key->header, &claims, &x->proof, err);
+    enum status status = proof_signing_input(&key->header, &claims, &x->proof, err);
     if (status == STATUS_OK && proof_digest(buffer_span(&x->proof), digest) != 0)
         status = error_set(err, STATUS_INTERNAL, NULL, "a proof cannot be hashed");
     return status;
@@ -358,19 +361,22 @@ static void begin_attempt(struct exchange *x)
 static void on_metadata(void *context, const struct error *failure, const char *token_endpoint)
 {
     struct exchange *x = context;
+    char url[URL_SIZE], htu[URL_SIZE];
     struct error err;
     if (failure != NULL) {
         err = *failure;
         finish(x, &err, NULL);
         return;
     }
-    x->endpoint = strdup(token_endpoint);
-    if (x->endpoint == NULL) {
-        finish_internal(x);
+    if (htu_sent(span_text(token_endpoint), url, sizeof(url), htu, sizeof(htu), &err) != STATUS_OK ||
+        url_origin(span_text(url), x->origin, sizeof(x->origin), &err) != STATUS_OK) {
+        finish(x, &err, NULL);
         return;
     }
-    if (url_origin(span_text(x->endpoint), x->origin, sizeof(x->origin), &err) != STATUS_OK) {
-        finish(x, &err, NULL);
+    x->endpoint = strdup(url);
+    x->htu = strdup(htu);
+    if (x->endpoint == NULL || x->htu == NULL) {
+        finish_internal(x);
         return;
     }
     begin_attempt(x);
@@ -383,6 +389,7 @@ void exchange_start(struct front *f, const struct exchange_request *request, exc
     char *scope = request->scope.data != NULL ? span_dup(request->scope) : NULL;
     if (x == NULL || (request->scope.data != NULL && scope == NULL)) {
         free(x);
+        free(scope);
         (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
         done(context, &err, NULL);
         return;

@@ -157,6 +157,10 @@ static void send_job(struct key *key, struct worker *w, struct job *job)
     uint8_t digest[JWK_DIGEST_SIZE];
     struct error err;
     struct stream *s = &w->child->stream;
+    if (job->sign.done == NULL) {
+        free(job);
+        return;
+    }
     if (job->sign.build(job->sign.context, &key->public, digest, &err) != STATUS_OK) {
         finish(job, &err, NULL, NULL);
         return;
@@ -314,7 +318,10 @@ static bool on_signed(struct key *key, struct worker *w, const struct frame *fra
         return false;
     w->count--;
     key->signatures++;
-    finish(take_first(&w->first, &w->end), NULL, &key->public, m.signature.data);
+    struct job *signed_job = take_first(&w->first, &w->end);
+    if (w->first != NULL)
+        w->first->sent = front_now(key->keys->front); /* it is only now at the module */
+    finish(signed_job, NULL, &key->public, m.signature.data);
     pump(key);
     return true;
 }

@@ -160,12 +160,13 @@ static void on_fetched(void *context, const struct error *failure, struct span f
         give_up(e, &err);
         return;
     }
+    /* A server that does not know the first form may also answer it with a page of its own. */
+    if (!e->second_form && a.http_status < 500 && (a.http_status != 200 || a.json_error.data != NULL)) {
+        e->second_form = true;
+        fetch(e);
+        return;
+    }
     if (a.http_status != 200) {
-        if (!e->second_form && a.http_status < 500) {
-            e->second_form = true;
-            fetch(e);
-            return;
-        }
         (void)error_set(&err, a.http_status >= 500 ? STATUS_SERVER_UNAVAILABLE : STATUS_SERVER_MISBEHAVED,
                         "check issuer, or name the endpoint with token-endpoint",
                         "profile \"%s\": no metadata at %s: status %u", e->profile->name, e->profile->issuer, a.http_status);

@@ -51,6 +51,8 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
                                   .ath = span_text(w->ath),
                                   .nonce = span_text(nonce),
                                   .iat = (int64_t)time(NULL)};
+    if (w->request->client == NULL)
+        return error_set(err, STATUS_RESTARTED, NULL, "the client has gone"); /* no signature for nobody */
     memcpy(w->attempt.jkt, key->jkt, sizeof(w->attempt.jkt));
     w->attempt.has_nonce = nonce != NULL;
     if (nonce != NULL && nonce_digest(span_text(nonce), w->attempt.nonce) != 0)
@@ -78,8 +80,9 @@ static void count_sends(struct authorize_work *w)
         return;
     bool other_nonce = a->has_nonce && (!before->has_nonce || memcmp(a->nonce, before->nonce, sizeof(a->nonce)) != 0);
     a->sends = one_more(before->sends, true);
-    a->refreshes = one_more(before->refreshes, a->token_serial != before->token_serial);
-    a->nonce_retries = one_more(before->nonce_retries, other_nonce);
+    bool other_token = a->token_serial != before->token_serial;
+    a->refreshes = one_more(before->refreshes, other_token);
+    a->nonce_retries = one_more(before->nonce_retries, other_nonce && !other_token); /* one send, one cause */
 }
 
 static void on_signed(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
@@ -92,6 +95,12 @@ static void on_signed(void *context, const struct error *err, const struct key_p
         return;
     }
     proof_append_signature(&w->proof, signature);
+    if (w->proof.failed || w->authorization.failed) {
+        struct error no_memory;
+        (void)error_set(&no_memory, STATUS_NO_MEMORY, NULL, "out of memory");
+        fail(w, &no_memory);
+        return;
+    }
     count_sends(w);
     buffer_init(&handle, LIMIT_ATTEMPT);
     attempt_put(&w->attempt, w->request->front->attempt_key, &handle);

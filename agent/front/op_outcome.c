@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define SENDS_MAX 3 /* the first, one for a nonce, one for a token */
+
 /* Learns the nonce. Two headers at once, or an illegal one, are as good as none. */
 static bool learn(struct front *f, const struct attempt *a, const struct outcome_request *in, uint8_t digest[NONCE_DIGEST_SIZE])
 {
@@ -30,7 +32,7 @@ static struct outcome_answer judge_nonce(const struct attempt *a, bool learned, 
         return verdict(VERDICT_FAIL, "the resource server asks for a DPoP nonce, but sends none that may be used");
     if (a->has_nonce && memcmp(digest, a->nonce, NONCE_DIGEST_SIZE) == 0)
         return verdict(VERDICT_FAIL, "the resource server refuses the DPoP nonce that it issued itself");
-    if (a->nonce_retries > 0)
+    if (a->nonce_retries > 0 || a->sends >= SENDS_MAX)
         return verdict(VERDICT_FAIL, "the resource server asks for a new DPoP nonce again and again");
     return verdict(VERDICT_RETRY, "the resource server asks for its DPoP nonce");
 }
@@ -38,7 +40,7 @@ static struct outcome_answer judge_nonce(const struct attempt *a, bool learned, 
 static struct outcome_answer judge_token(struct front *f, const struct attempt *a)
 {
     tokens_refuse(f->tokens, a->token_serial);
-    if (a->refreshes > 0)
+    if (a->refreshes > 0 || a->sends >= SENDS_MAX)
         return verdict(VERDICT_FAIL, "the resource server refuses a new access token too (invalid_token)");
     return verdict(VERDICT_REFRESH, "the resource server refuses the access token (invalid_token)");
 }

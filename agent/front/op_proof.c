@@ -43,6 +43,8 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
                                   .ath = span_text(w->has_ath ? w->ath : NULL),
                                   .nonce = w->has_nonce ? buffer_span(&w->nonce) : span_text(NULL),
                                   .iat = (int64_t)time(NULL)};
+    if (w->request->client == NULL)
+        return error_set(err, STATUS_RESTARTED, NULL, "the client has gone"); /* no signature for nobody */
     randombytes_buf(claims.jti, sizeof(claims.jti));
     buffer_clear(&w->proof);
     enum status status = proof_signing_input(&key->header, &claims, &w->proof, err);
@@ -59,6 +61,12 @@ static void on_signed(void *context, const struct error *err, const struct key_p
         return;
     }
     proof_append_signature(&w->proof, signature);
+    if (w->proof.failed || w->nonce.failed) {
+        struct error no_memory;
+        (void)error_set(&no_memory, STATUS_NO_MEMORY, NULL, "out of memory");
+        fail(w, &no_memory);
+        return;
+    }
     struct proof_answer answer = {
         .proof = buffer_span(&w->proof), .htu = span_text(w->htu), .jkt = span_text(key->jkt)};
     request_answer(w->request, &message_proof_answer, &answer);

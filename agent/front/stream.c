@@ -12,12 +12,14 @@
 
 #define READ_SIZE 16384
 #define FLUSH_EVERY 32           /* events after which is flushed even if more wait */
-#define OUT_PAUSE (256 * 1024)   /* unsent bytes from which on a peer is not read from */
+#define FRAMES_A_TURN 32
+#define OUT_PAUSE (256 * 1024)   /* unsent bytes from which on a client is not read from */
 
 struct streams {
     struct front *front;
     struct stream *dirty;
-    sd_event_source *flush;
+    struct stream *behind, **behind_end; /* in the order of their turns */
+    sd_event_source *flush, *turn;
     unsigned int events;
 };
 
@@ -28,15 +30,21 @@ static int on_flush(sd_event_source *source, void *userdata)
     return 0;
 }
 
+static int on_turn(sd_event_source *source, void *userdata);
+
 struct streams *streams_new(struct front *f)
 {
     struct streams *streams = calloc(1, sizeof(*streams));
     if (streams == NULL)
         return NULL;
     streams->front = f;
+    streams->behind_end = &streams->behind;
     if (sd_event_add_defer(f->event, &streams->flush, on_flush, streams) < 0 ||
         sd_event_source_set_priority(streams->flush, SD_EVENT_PRIORITY_IDLE) < 0 ||
-        sd_event_source_set_enabled(streams->flush, SD_EVENT_OFF) < 0) {
+        sd_event_source_set_enabled(streams->flush, SD_EVENT_OFF) < 0 ||
+        sd_event_add_defer(f->event, &streams->turn, on_turn, streams) < 0 ||
+        sd_event_source_set_priority(streams->turn, SD_EVENT_PRIORITY_NORMAL + 1) < 0 ||
+        sd_event_source_set_enabled(streams->turn, SD_EVENT_OFF) < 0) {
         streams_free(streams);
         return NULL;
     }
@@ -48,15 +56,49 @@ void streams_free(struct streams *streams)
     if (streams == NULL)
         return;
     (void)sd_event_source_disable_unref(streams->flush);
+    (void)sd_event_source_disable_unref(streams->turn);
     free(streams);
 }
 
-static void watch(struct stream *s, uint32_t events)
+static bool paused(const struct stream *s)
 {
+    return !s->child && s->out.len > OUT_PAUSE;
+}
+
+static void watch(struct stream *s)
+{
+    uint32_t events = (s->closing || s->behind || paused(s) ? 0 : EPOLLIN) | (s->out.len > 0 ? EPOLLOUT : 0);
     if (s->events == events)
         return;
     s->events = events;
     (void)sd_event_source_set_io_events(s->source, events);
+}
+
+/* The stream has frames that it may take in its next turn. */
+static void queue_turn(struct stream *s)
+{
+    struct streams *streams = s->front->streams;
+    if (s->behind)
+        return;
+    s->behind = true;
+    s->next_behind = NULL;
+    *streams->behind_end = s;
+    streams->behind_end = &s->next_behind;
+    (void)sd_event_source_set_enabled(streams->turn, SD_EVENT_ON);
+}
+
+static void leave_turns(struct stream *s)
+{
+    struct streams *streams = s->front->streams;
+    struct stream **p = &streams->behind;
+    if (!s->behind)
+        return;
+    while (*p != s)
+        p = &(*p)->next_behind;
+    *p = s->next_behind;
+    if (*p == NULL)
+        streams->behind_end = p;
+    s->behind = false;
 }
 
 static void closed(struct stream *s)
@@ -68,23 +110,32 @@ static void closed(struct stream *s)
 /* Sends what it can. -1: the peer is gone, or too much waits for it. */
 static int flush(struct stream *s)
 {
+    bool was_paused = paused(s);
     if (s->out.failed)
         return -1;
     while (s->out.len > 0) {
         struct span rest = buffer_span(&s->out);
         ssize_t n = send(s->fd, rest.data, rest.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0)
+        if (n >= 0) {
             buffer_consume(&s->out, (size_t)n);
-        else if (errno == EAGAIN)
+            s->unread_since = 0;
+        } else if (errno == EAGAIN) {
             break;
-        else if (errno != EINTR)
+        } else if (errno != EINTR) {
             return -1;
+        }
     }
     if (s->out.len == 0 && s->out.capacity > READ_SIZE)
         buffer_free(&s->out);
     if (s->out.len == 0 && s->closing)
         return -1;
-    watch(s, (s->closing || s->out.len > OUT_PAUSE ? 0 : EPOLLIN) | (s->out.len > 0 ? EPOLLOUT : 0));
+    if (s->out.len > 0 && s->unread_since == 0) {
+        s->unread_since = front_now(s->front);
+        front_wait(s->front);
+    }
+    if (was_paused && !paused(s) && s->in.len > 0)
+        queue_turn(s);
+    watch(s);
     return 0;
 }
 
@@ -127,19 +178,34 @@ void stream_end(struct stream *s)
     stream_send(s);
 }
 
-/* Hands on the frames that have come. -1: the stream is to be closed. */
+static void note_partial(struct stream *s)
+{
+    if (s->in.len == 0 && s->in.capacity > 2 * READ_SIZE)
+        buffer_free(&s->in);
+    if (s->in.len > 0 && s->partial_since == 0) {
+        s->partial_since = front_now(s->front);
+        front_wait(s->front);
+    }
+}
+
+/* Hands on the frames that have come, as many as one turn allows. -1: the stream is to be closed. */
 static int take_frames(struct stream *s)
 {
     struct frame frame;
     size_t size;
-    while (s->fd >= 0 && !s->closing) {
+    for (unsigned int taken = 0; s->fd >= 0 && !s->closing && !paused(s); taken++) {
         enum frame_result result = frame_take(buffer_span(&s->in), s->max_frame, &frame, &size);
         switch (result) {
         case FRAME_INCOMPLETE:
-            if (s->in.len == 0 && s->in.capacity > 2 * READ_SIZE)
-                buffer_free(&s->in);
+            note_partial(s);
             return 0;
         case FRAME_COMPLETE:
+            s->partial_since = 0;
+            if (taken == FRAMES_A_TURN && !s->child) {
+                queue_turn(s);
+                watch(s);
+                return 0;
+            }
             if (!s->on_frame(s, &frame))
                 return -1;
             buffer_consume(&s->in, size);
@@ -152,6 +218,32 @@ static int take_frames(struct stream *s)
             break;
         }
     }
+    return 0;
+}
+
+/* One stream's turn; what it still has then waits behind the others'. After every event there is one, so that those who
+   wait for a turn and those who have something to read share the loop. */
+static void give_turn(struct streams *streams)
+{
+    struct stream *s = streams->behind;
+    if (s != NULL) {
+        leave_turns(s);
+        if (take_frames(s) != 0)
+            closed(s);
+        else
+            watch(s);
+    }
+    if (++streams->events >= FLUSH_EVERY)
+        streams_flush(streams);
+}
+
+/* Nothing else is to be done. */
+static int on_turn(sd_event_source *source, void *userdata)
+{
+    struct streams *streams = userdata;
+    give_turn(streams);
+    if (streams->behind == NULL)
+        (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
     return 0;
 }
 
@@ -183,8 +275,7 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *use
         r = s->events & EPOLLIN ? read_some(s) : revents & (EPOLLHUP | EPOLLERR) ? -1 : 0;
     if (r != 0)
         closed(s);
-    if (++streams->events >= FLUSH_EVERY)
-        streams_flush(streams);
+    give_turn(streams);
     return 0;
 }
 
@@ -194,6 +285,8 @@ int stream_open(struct stream *s, struct front *f, int fd, size_t max_frame, siz
     s->fd = fd;
     s->max_frame = max_frame;
     s->events = EPOLLIN;
+    s->closing = s->behind = s->dirty = false;
+    s->partial_since = s->unread_since = 0;
     buffer_init(&s->in, FRAME_MAX > max_frame ? FRAME_MAX + READ_SIZE : max_frame + READ_SIZE);
     buffer_init(&s->out, out_max);
     if (sd_event_add_io(f->event, &s->source, fd, EPOLLIN, on_event, s) < 0) {
@@ -208,6 +301,7 @@ void stream_close(struct stream *s)
     if (s->fd < 0)
         return;
     forget_dirty(s);
+    leave_turns(s);
     s->source = sd_event_source_disable_unref(s->source);
     (void)close(s->fd);
     s->fd = -1;

@@ -1,8 +1,9 @@
 /*
  * A stream of frames in the event loop: the front's side of every connection and channel.
  *
- * What is put into `out` is sent when no other event waits, so that the frames of one round go out in one write. A peer
- * that does not read is not read from either, until it has taken what it was sent.
+ * What is put into `out` is sent when no other event waits, so that the frames of one round go out in one write. A client
+ * that does not read is not read from either, until it has taken what it was sent; a child is always read from, or the two
+ * could wait for each other. However many frames came at once, a stream takes a few in a turn and then waits for its next.
  */
 #ifndef FRONT_STREAM_H
 #define FRONT_STREAM_H
@@ -19,7 +20,11 @@ struct stream {
     uint32_t events; /* what the event loop watches */
     bool dirty;      /* in the list of streams to flush */
     bool closing;    /* closed once `out` is empty */
-    struct stream *next_dirty;
+    bool behind;     /* frames that have come wait in `in` for the stream's next turn */
+    bool child;      /* the other end is one of our own processes */
+    uint64_t partial_since; /* when the first part of an unfinished frame came; 0: there is none */
+    uint64_t unread_since;  /* when the peer last took something of what waits in `out`; 0: nothing waits */
+    struct stream *next_dirty, *next_behind;
     /* A frame came: false closes the stream. Then `closed` is called, as on the peer's end; it may free the stream. */
     bool (*on_frame)(struct stream *s, const struct frame *frame);
     /* What came is no frame, and the stream will be closed: last words may be put. NULL: none. */

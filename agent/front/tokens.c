@@ -12,7 +12,8 @@
 
 #define SECOND UINT64_C(1000000)
 #define ENTRIES_MAX 4096 /* kinds of tokens; the one that was not asked for for longest goes */
-#define WAITERS_MAX 16384
+#define WAITERS_MAX 4096    /* of one profile, */
+#define EXCHANGES_MAX 32    /* and its exchanges at once: a server that hangs takes nothing from the other profiles */
 #define EARLY_MAX (300 * SECOND)  /* a successor is fetched at most this long before the end */
 #define RETRY_EARLY (10 * SECOND) /* after a failed early refresh */
 
@@ -41,6 +42,7 @@ struct entry {
     bool exchanging;
     uint64_t sent;
     struct waiter *waiters;
+    unsigned int telling; /* callbacks of this entry are running: it stays */
     bool failed;
     struct error failure; /* the last one; told in the status until an exchange succeeds */
 };
@@ -50,9 +52,16 @@ struct tokens {
     struct entry **entries;
     size_t count;
     struct token_kind *own; /* the kind of each profile's own scope and resources */
+    struct use {
+        size_t waiters, exchanges;
+    } *uses; /* of each profile */
     uint64_t last_serial;
-    size_t waiters;
 };
+
+static struct use *use_of(const struct tokens *tokens, const struct profile_config *profile)
+{
+    return &tokens->uses[profile - tokens->front->config->profiles];
+}
 
 int tokens_open(struct front *f)
 {
@@ -64,7 +73,8 @@ int tokens_open(struct front *f)
     tokens->front = f;
     tokens->entries = calloc(ENTRIES_MAX, sizeof(struct entry *));
     tokens->own = calloc(f->config->profile_count + 1, sizeof(*tokens->own));
-    if (tokens->entries == NULL || tokens->own == NULL)
+    tokens->uses = calloc(f->config->profile_count + 1, sizeof(*tokens->uses));
+    if (tokens->entries == NULL || tokens->own == NULL || tokens->uses == NULL)
         return -1;
     for (size_t i = 0; i < f->config->profile_count; i++)
         token_kind_of(&f->config->profiles[i], span_text(NULL), &none, &tokens->own[i]);
@@ -103,6 +113,7 @@ void tokens_free(struct tokens *tokens)
         free_entry(tokens->entries[i]);
     free(tokens->entries);
     free(tokens->own);
+    free(tokens->uses);
     free(tokens);
 }
 
@@ -121,7 +132,8 @@ static int make_room(struct tokens *tokens)
     if (tokens->count < ENTRIES_MAX)
         return 0;
     for (size_t i = 0; i < tokens->count; i++)
-        if (!tokens->entries[i]->exchanging && (oldest == tokens->count || tokens->entries[i]->last_use < tokens->entries[oldest]->last_use))
+        if (!tokens->entries[i]->exchanging && tokens->entries[i]->telling == 0 &&
+            (oldest == tokens->count || tokens->entries[i]->last_use < tokens->entries[oldest]->last_use))
             oldest = i;
     if (oldest == tokens->count)
         return -1;
@@ -203,7 +215,8 @@ static int keep(struct entry *e, const struct granted *g)
     (void)!span_copy(span_text(g->jkt), e->jkt, sizeof(e->jkt));
     e->serial = ++e->tokens->last_serial;
     e->expires = e->sent + g->lifetime * SECOND;
-    e->expires_at = (int64_t)time(NULL) + (int64_t)((e->expires - front_now(e->tokens->front)) / SECOND);
+    /* The exchange may have taken longer than the token lives: then the difference is negative. */
+    e->expires_at = (int64_t)time(NULL) + ((int64_t)e->expires - (int64_t)front_now(e->tokens->front)) / (int64_t)SECOND;
     e->refresh_at = early(e->sent, g->lifetime * SECOND);
     return 0;
 }
@@ -218,9 +231,9 @@ static void tell(struct entry *e, struct waiter *w, const struct error *err)
                          "profile \"%s\": a new token lives for %u s, but %u s were asked for", e->profile->name,
                          e->expires > now ? (unsigned int)((e->expires - now) / SECOND) : 0, w->query.min_valid),
                &short_lived);
+    use_of(e->tokens, e->profile)->waiters--;
     w->done(w->context, err, &token);
     free(w);
-    e->tokens->waiters--;
 }
 
 static void on_exchanged(void *context, const struct error *failure, const struct granted *granted)
@@ -228,6 +241,7 @@ static void on_exchanged(void *context, const struct error *failure, const struc
     struct entry *e = context;
     struct error err;
     struct waiter *waiters = e->waiters;
+    use_of(e->tokens, e->profile)->exchanges--;
     e->exchanging = false;
     e->waiters = NULL;
     if (failure == NULL && keep(e, granted) != 0) {
@@ -243,11 +257,13 @@ static void on_exchanged(void *context, const struct error *failure, const struc
         log_info("profile %s: a token for %u s", e->profile->name, granted->lifetime);
     }
     /* A callback may ask again and so begin the next exchange: this round's waiters are in a list of their own. */
+    e->telling++;
     while (waiters != NULL) {
         struct waiter *w = waiters;
         waiters = w->next;
         tell(e, w, failure);
     }
+    e->telling--;
 }
 
 static void begin_exchange(struct entry *e)
@@ -258,6 +274,7 @@ static void begin_exchange(struct entry *e)
     if (e->exchanging)
         return;
     e->exchanging = true;
+    use_of(e->tokens, e->profile)->exchanges++;
     e->sent = front_now(f);
     exchange_start(f, &request, on_exchanged, e);
 }
@@ -265,17 +282,24 @@ static void begin_exchange(struct entry *e)
 static void wait_for_token(struct entry *e, const struct token_query *q, token_done done, void *context)
 {
     struct error err;
-    struct waiter *w = e->tokens->waiters < WAITERS_MAX ? calloc(1, sizeof(*w)) : NULL;
+    struct waiter *w = calloc(1, sizeof(*w));
     if (w == NULL) {
-        (void)error_set(&err, STATUS_BUSY, "try again later", "profile \"%s\": too many requests wait for tokens", e->profile->name);
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
         done(context, &err, NULL);
         return;
     }
     *w = (struct waiter){.next = e->waiters, .query = *q, .done = done, .context = context};
     e->waiters = w;
-    e->tokens->waiters++;
-    begin_exchange(e);
+    use_of(e->tokens, e->profile)->waiters++;
     front_wait(e->tokens->front);
+    begin_exchange(e);
+}
+
+/* May the profile wait for one more answer of its server? */
+static bool may_wait(const struct tokens *tokens, const struct profile_config *profile, const struct entry *e)
+{
+    const struct use *use = use_of(tokens, profile);
+    return use->waiters < WAITERS_MAX && ((e != NULL && e->exchanging) || use->exchanges < EXCHANGES_MAX);
 }
 
 void tokens_get(struct tokens *tokens, const struct token_query *q, token_done done, void *context)
@@ -286,17 +310,24 @@ void tokens_get(struct tokens *tokens, const struct token_query *q, token_done d
     if (q->scope.data != NULL || q->resources->count > 0)
         token_kind_of(q->profile, q->scope, q->resources, &kind);
     struct entry *e = find(tokens, &kind);
+    bool serves = e != NULL && !q->force && good(e, now, q->min_valid);
+    if (!serves && !may_wait(tokens, q->profile, e)) {
+        (void)error_set(&err, STATUS_BUSY, "try again later", "profile \"%s\": too many requests wait for its authorization server",
+                        q->profile->name);
+        done(context, &err, NULL);
+        return;
+    }
     if (e == NULL && (e = add_entry(tokens, q, &kind)) == NULL) {
         (void)error_set(&err, STATUS_BUSY, "try again later", "the token cache is full");
         done(context, &err, NULL);
         return;
     }
     e->last_use = now;
-    if (q->force || !good(e, now, q->min_valid)) {
+    if (!serves) {
         wait_for_token(e, q, done, context);
         return;
     }
-    if (now >= e->refresh_at)
+    if (now >= e->refresh_at && may_wait(tokens, q->profile, e))
         begin_exchange(e);
     struct token token = view(e);
     done(context, NULL, &token);
@@ -340,6 +371,7 @@ struct token_state tokens_state(const struct tokens *tokens, const struct profil
 static void expire(struct entry *e, uint64_t now)
 {
     struct error err;
+    struct waiter *over = NULL; /* a list of their own, since a callback may change the entry's */
     for (struct waiter **p = &e->waiters; *p != NULL;) {
         struct waiter *w = *p;
         if (now < w->query.deadline) {
@@ -347,13 +379,20 @@ static void expire(struct entry *e, uint64_t now)
             continue;
         }
         *p = w->next;
+        w->next = over;
+        over = w;
+    }
+    e->telling++;
+    while (over != NULL) {
+        struct waiter *w = over;
+        over = w->next;
         (void)error_set(&err, STATUS_TIMEOUT, "try again; the agent still waits for the server",
                         "profile \"%s\": no token came in time", e->profile->name);
+        use_of(e->tokens, e->profile)->waiters--;
         w->done(w->context, &err, NULL);
         free(w);
-        e->tokens->waiters--;
-        p = &e->waiters; /* the callback may have changed the list */
     }
+    e->telling--;
 }
 
 void tokens_tick(struct tokens *tokens, uint64_t now)
@@ -364,5 +403,8 @@ void tokens_tick(struct tokens *tokens, uint64_t now)
 
 bool tokens_waiting(const struct tokens *tokens)
 {
-    return tokens->waiters > 0;
+    size_t n = 0;
+    for (size_t i = 0; i < tokens->front->config->profile_count; i++)
+        n += tokens->uses[i].waiters;
+    return n > 0;
 }

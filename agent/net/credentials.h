@@ -10,7 +10,9 @@
 
 #define CREDENTIALS_SECRET_MAX 4096
 
-void credentials_put_basic(struct buffer *out, struct span id, struct span secret); /* value of the Authorization header */
-void credentials_put_post(struct buffer *form, struct span id, struct span secret); /* behind the fields that `form` holds */
+/* Appends the value of the Authorization header. */
+void credentials_put_basic(struct buffer *out, struct span id, struct span secret);
+/* Appends to the fields that `form` holds. */
+void credentials_put_post(struct buffer *form, struct span id, struct span secret);
 
 #endif

@@ -65,7 +65,8 @@ static enum status take_url(struct exchange *x, struct span text, struct error *
     x->https = url.https;
     (void)snprintf(x->host, sizeof(x->host), "%s", url.host);
     (void)snprintf(x->label, sizeof(x->label), "%s %.*s", x->is_post ? "POST" : "GET",
-                   (int)strcspn(x->url, "?") < EXCHANGE_URL_SHOWN ? (int)strcspn(x->url, "?") : EXCHANGE_URL_SHOWN, x->url);
+                   (int)strcspn(x->url, "?") < EXCHANGE_URL_SHOWN ? (int)strcspn(x->url,
+                                                                                 "?") : EXCHANGE_URL_SHOWN, x->url);
     return STATUS_OK;
 }
 
@@ -107,7 +108,8 @@ static enum status authenticate(struct exchange *x, struct error *err)
     if (!basic && p->client_authentication != CLIENT_SECRET_POST)
         return STATUS_OK;
     if (!x->is_post || p->client_id == NULL)
-        return error_set(err, STATUS_INTERNAL, NULL, "%s: a client secret goes with a form and a client-id only", x->label);
+        return error_set(err, STATUS_INTERNAL, NULL, "%s: a client secret goes with a form and a client-id only",
+                         x->label);
     (void)snprintf(what, sizeof(what), "client secret of profile %s", p->name);
     enum status status =
         secret_read(p->client_secret_file, p->client_secret_credential, what, CREDENTIALS_SECRET_MAX, &secret, err);
@@ -207,7 +209,8 @@ static enum status set_up(struct exchange *x, const struct fetch_request *fetch,
     if (code == CURLE_OK)
         code = set_request(x);
     if (code != CURLE_OK)
-        return error_set(err, STATUS_INTERNAL, NULL, "%s: libcurl lacks something: %s", x->label, curl_easy_strerror(code));
+        return error_set(err, STATUS_INTERNAL, NULL, "%s: libcurl lacks something: %s", x->label,
+                         curl_easy_strerror(code));
     return STATUS_OK;
 }
 
@@ -255,16 +258,17 @@ static uint64_t milliseconds_of(const struct exchange *x)
     return microseconds > 0 ? (uint64_t)microseconds / 1000 : 0;
 }
 
-/* libcurl notes the time at which each phase ended; 0: it has not. */
+/* libcurl notes when it has a name's addresses and, of connection and TLS together, when both are done; between the two
+ * there is a local port once TCP is connected. */
 static enum failure_phase phase_of(const struct exchange *x)
 {
-    curl_off_t resolved = 0, connected = 0, secured = 0;
+    curl_off_t resolved = 0;
+    long port = 0;
     (void)curl_easy_getinfo(x->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
-    (void)curl_easy_getinfo(x->easy, CURLINFO_CONNECT_TIME_T, &connected);
-    (void)curl_easy_getinfo(x->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
-    if (x->sends > 0 || (x->https ? secured : connected) > 0)
+    (void)curl_easy_getinfo(x->easy, CURLINFO_LOCAL_PORT, &port);
+    if (x->sends > 0)
         return FAILURE_WAITING;
-    return connected > 0 ? FAILURE_TLS : resolved > 0 ? FAILURE_CONNECTING : FAILURE_RESOLVING;
+    return port > 0 ? FAILURE_TLS : resolved > 0 ? FAILURE_CONNECTING : FAILURE_RESOLVING;
 }
 
 static enum status describe(const struct exchange *x, CURLcode code, struct error *err)

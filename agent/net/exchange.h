@@ -1,12 +1,13 @@
 /*
- * One HTTP exchange with a server: a fetch_request (internal.h) becomes a libcurl easy handle, which the caller drives with
- * its multi handle, and then a fetch_answer or an error.
+ * One HTTP exchange with a server: a fetch_request (internal.h) becomes a libcurl easy handle, which the caller
+ * drives with its multi handle, and then a fetch_answer or an error.
  *
- * TLS is always verified. There are no redirects, cookies, proxies, stored credentials, compressed answers or TLS session
- * resumption, and HTTP/1.1 is spoken alone: nghttp2 keeps copies of Authorization headers that nothing wipes, and a stalled
- * HTTP/2 connection outlives the time-outs of the requests on it. A form is sent at most once: an assertion, a proof and a
- * refresh token are good for one send, and libcurl would repeat them by itself after a connection that it had kept was
- * closed; so a kept connection is used for two seconds only.
+ * TLS is always verified. There are no redirects, cookies, proxies, stored credentials, compressed answers or TLS
+ * session resumption. HTTP/1.1 alone is spoken: an HTTP/2 connection that went dead outlives the time-outs of the
+ * requests on it (libcurl 7.88 sends the next ones into it, too), and nghttp2 has a heap of its own that nothing
+ * wipes. A form is sent at most once: an assertion, a proof and a refresh token are good for one send, and libcurl
+ * would repeat them by itself when a kept connection is closed under them. So kept connections are used for two
+ * seconds only, less than servers keep them.
  */
 #ifndef NET_EXCHANGE_H
 #define NET_EXCHANGE_H

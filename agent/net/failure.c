@@ -15,17 +15,21 @@ static enum status timed_out(const struct failure *f, struct error *err)
         [FAILURE_RESOLVING] = {"resolving host", "check the name and this machine's name servers"},
         [FAILURE_CONNECTING] = {"connecting to", "check that the server runs and that no firewall is in between"},
         [FAILURE_TLS] = {"agreeing on TLS with", "check that the port speaks TLS"},
-        [FAILURE_WAITING] = {"waiting for the answer of", "try again later; timeout in the profile's section allows more time"},
+        [FAILURE_WAITING] = {"waiting for the answer of",
+                             "try again later; timeout in the profile's section allows more time"},
     };
-    return error_set(err, STATUS_SERVER_UNREACHABLE, phases[f->phase].next, "%s: cannot finish in time: %s %s took over %llu ms",
-                     f->request, phases[f->phase].doing, f->host, (unsigned long long)f->milliseconds);
+    return error_set(err, STATUS_SERVER_UNREACHABLE, phases[f->phase].next,
+                     "%s: cannot finish in time: gave up after %llu ms while %s %s", f->request,
+                     (unsigned long long)f->milliseconds, phases[f->phase].doing, f->host);
 }
 
 static enum status not_verified(const struct failure *f, struct error *err)
 {
     char next[NEXT_SIZE];
-    if (f->verify_result == X509_V_OK)
-        return error_set(err, STATUS_SERVER_UNREACHABLE, "use the name that the certificate is for, or have it corrected",
+    /* libcurl compares the host first, and then leaves the result at what it begins with. */
+    if (f->verify_result == X509_V_OK || f->verify_result == X509_V_ERR_UNSPECIFIED)
+        return error_set(err, STATUS_SERVER_UNREACHABLE,
+                         "use the name that the certificate is for, or have it corrected",
                          "%s: cannot verify the server's certificate: it is not for host %s", f->request, f->host);
     switch (f->verify_result) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -37,7 +41,8 @@ static enum status not_verified(const struct failure *f, struct error *err)
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-        (void)snprintf(next, sizeof(next), "if the server is the right one, name its CA with ca-file in [profile %s]", f->profile);
+        (void)snprintf(next, sizeof(next), "if the server is the right one, name its CA with ca-file in [profile %s]",
+                       f->profile);
         break;
     default:
         (void)snprintf(next, sizeof(next), "have the server's certificate corrected");
@@ -75,7 +80,8 @@ enum status failure_describe(const struct failure *f, struct error *err)
         return error_set(err, STATUS_SERVER_UNREACHABLE, "check the name and this machine's name servers",
                          "%s: cannot resolve host %s", f->request, f->host);
     case CURLE_COULDNT_CONNECT:
-        return error_set(err, STATUS_SERVER_UNREACHABLE, "check that the server runs and that no firewall is in between",
+        return error_set(err, STATUS_SERVER_UNREACHABLE,
+                         "check that the server runs and that no firewall is in between",
                          "%s: cannot connect: %s", f->request, f->os_errno != 0 ? strerror((int)f->os_errno) : detail);
     case CURLE_OPERATION_TIMEDOUT:
         return timed_out(f, err);
@@ -88,7 +94,8 @@ enum status failure_describe(const struct failure *f, struct error *err)
     case CURLE_SSL_CACERT_BADFILE:
         (void)snprintf(next, sizeof(next), "correct ca-file in [profile %s]: a PEM file that the agent's user can read",
                        f->profile);
-        return error_set(err, STATUS_CONFIGURATION, next, "%s: cannot load the CA certificates: %s", f->request, detail);
+        return error_set(err, STATUS_CONFIGURATION, next, "%s: cannot load the CA certificates: %s", f->request,
+                         detail);
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
     case CURLE_SEND_ERROR:
@@ -100,7 +107,8 @@ enum status failure_describe(const struct failure *f, struct error *err)
     case CURLE_OUT_OF_MEMORY:
         /* libcurl 7.88 says this of a header line over its own limit of 100 KiB, too. */
         return f->phase == FAILURE_WAITING ? misbehaved(f, "out of memory, or a header line of over 100 KiB", err)
-                                           : error_set(err, STATUS_NO_MEMORY, NULL, "%s: cannot be done: out of memory", f->request);
+                                           : error_set(err, STATUS_NO_MEMORY, NULL,
+                                                       "%s: cannot be done: out of memory", f->request);
     default:
         return error_set(err, STATUS_SERVER_UNREACHABLE, NULL, "%s: cannot be done: %s", f->request, detail);
     }

@@ -1,6 +1,6 @@
 /*
- * Why an exchange with a server failed, in words: libcurl's code and details made into a status, a sentence and a next step.
- * What was asked for stands in the sentence, never the query, a header or a body.
+ * Why an exchange with a server failed, in words: libcurl's code and details made into a status, a sentence and a
+ * next step. What was asked for stands in the sentence, never the query, a header or a body.
  */
 #ifndef NET_FAILURE_H
 #define NET_FAILURE_H
@@ -14,7 +14,7 @@ enum failure_phase { FAILURE_RESOLVING, FAILURE_CONNECTING, FAILURE_TLS, FAILURE
 struct failure {
     CURLcode code;
     const char *detail;  /* CURLOPT_ERRORBUFFER; may be empty */
-    long verify_result;  /* X509_V_* of OpenSSL; 0: the chain is good */
+    long verify_result;  /* X509_V_* of OpenSSL: why the chain of certificates is not good */
     long os_errno;       /* of connect(2); 0: not known */
     enum failure_phase phase;
     uint64_t milliseconds; /* that the exchange took */

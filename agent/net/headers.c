@@ -117,7 +117,8 @@ struct span headers_span(const struct headers *h, const struct headers_value *va
 {
     if (!value->present)
         return span_of(NULL, 0);
-    return span_of(buffer_span(&h->text).data + value->at, value->len < LIMIT_HEADER_VALUE ? value->len : LIMIT_HEADER_VALUE);
+    return span_of(buffer_span(&h->text).data + value->at,
+                   value->len < LIMIT_HEADER_VALUE ? value->len : LIMIT_HEADER_VALUE);
 }
 
 uint32_t headers_retry_after(const struct headers *h, time_t now)

@@ -1,9 +1,9 @@
 /*
  * The header lines of an answer, as libcurl gives them one by one: which values the agent wants, and the limits.
  *
- * Only the final block counts: those of 1xx answers before it are dropped, and so are trailers behind the body. Names are
- * compared without regard to case, white space around values is dropped, a folded line (RFC 9112 section 5.2) continues
- * its value behind a space.
+ * Only the final block counts: those of 1xx answers before it are dropped, and so are trailers behind the body. Names
+ * are compared without regard to case, white space around values is dropped, a folded line (RFC 9112 section 5.2)
+ * continues its value behind a space.
  */
 #ifndef NET_HEADERS_H
 #define NET_HEADERS_H

@@ -2,9 +2,9 @@
  * A server's answer as the front gets it: the top-level members of a JSON object, each an encoded json_member
  * (internal.h), and what an access token in it tells of itself.
  *
- * The object is read strictly: no member twice on any level, no NUL, valid UTF-8, integers of 64 bits, at most 2048 levels,
- * nothing behind it, at most JSON_ANSWER_MEMBERS_MAX members with names of at most LIMIT_TEXT bytes. Anything else is an
- * `error`, which says what came and never quotes it: it may hold a token.
+ * The object is read strictly: no member twice on any level, no NUL, valid UTF-8, integers of 64 bits, at most 2048
+ * levels, nothing behind it, at most JSON_ANSWER_MEMBERS_MAX members with names of at most LIMIT_TEXT bytes. Anything
+ * else is an `error`, which says what came and never quotes it: it may hold a token.
  */
 #ifndef NET_JSON_ANSWER_H
 #define NET_JSON_ANSWER_H

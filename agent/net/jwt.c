@@ -26,8 +26,8 @@ static json_t *decode_object(struct span part)
     size_t len;
 
     buffer_init(&text, LIMIT_ACCESS_TOKEN);
-    uint8_t *room = buffer_room(&text, part.len);
-    if (part.len > 0 && room != NULL && base64url_decode(part, room, part.len, &len) == 0) {
+    uint8_t *room = part.len > 0 ? buffer_room(&text, part.len) : NULL;
+    if (room != NULL && base64url_decode(part, room, part.len, &len) == 0) {
         buffer_added(&text, len);
         value = json_loadb((const char *)room, len, JSON_REJECT_DUPLICATES, NULL);
     }

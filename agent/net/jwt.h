@@ -1,6 +1,6 @@
 /*
- * What the agent reads in an access token that is a JWT (RFC 7519): whom it is bound to (RFC 9449 section 6.1) and how long
- * it lives. Nothing is verified: that is the resource server's part. An opaque token is simply not a JWT.
+ * What the agent reads in an access token that is a JWT (RFC 7519): whom it is bound to (RFC 9449 section 6.1) and
+ * how long it lives. Nothing is verified: that is the resource server's part. An opaque token is simply not a JWT.
  */
 #ifndef NET_JWT_H
 #define NET_JWT_H

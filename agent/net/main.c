@@ -1,11 +1,11 @@
 /*
  * The net process: HTTP exchanges with authorization servers for the front, many at once, on one libcurl multi handle.
  *
- * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes an exchange; when libcurl
- * is done with it, its answer or error goes back under the request's number, in whatever order they come. A server that
- * never answers costs its own exchange its own time-out and nobody anything else. Reading the channel never waits, since
- * it is only read when something is there; writing may, and the front always reads.
- * When the channel ends nobody waits for anything any more: the process ends at once.
+ * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes an exchange; when
+ * libcurl is done with it, its answer or error goes back under the request's number, in whatever order they come. A
+ * server that never answers costs its own exchange its own time-out and nobody anything else. Reading the channel
+ * never waits, since it is only read when something is there; writing may, and the front always reads. When the
+ * channel ends nobody waits for anything any more: the process ends at once.
  */
 #include "exchange.h"
 #include "role.h"
@@ -39,7 +39,8 @@ static enum status start(struct net *n, const struct frame *frame, struct error 
     struct exchange *x;
 
     if (frame->operation != INTERNAL_FETCH)
-        return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "the net process does not know operation %u", frame->operation);
+        return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "the net process does not know operation %u",
+                         frame->operation);
     enum status status = message_take(frame->fields, &message_fetch_request, &fetch, sizeof(fetch), err);
     if (status != STATUS_OK)
         return status;

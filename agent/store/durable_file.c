@@ -14,7 +14,8 @@
 
 static enum status failed(const char *what, const char *folder_path, const char *name, struct error *err)
 {
-    return error_set(err, STATUS_STORE_FAILED, NEXT_SPACE, "cannot %s %s/%s: %s", what, folder_path, name, strerror(errno));
+    return error_set(err, STATUS_STORE_FAILED, NEXT_SPACE, "cannot %s %s/%s: %s", what, folder_path, name,
+                     strerror(errno));
 }
 
 static int write_all(int fd, struct span content)
@@ -51,7 +52,8 @@ static const char *write_temporary(int folder, const char *temporary, struct spa
     return what;
 }
 
-enum status durable_file_write(int folder, const char *folder_path, const char *name, struct span content, struct error *err)
+enum status durable_file_write(int folder, const char *folder_path, const char *name, struct span content,
+                               struct error *err)
 {
     char temporary[NAME_SIZE];
     int n = snprintf(temporary, sizeof(temporary), "%s.new", name);
@@ -95,7 +97,8 @@ static enum status read_all(int fd, const char *folder_path, const char *name, s
         size_t wanted = left < READ_SIZE ? left : READ_SIZE;
         uint8_t *room = wanted > 0 ? buffer_room(out, wanted) : NULL;
         if (room == NULL)
-            return error_set(err, STATUS_STORE_FAILED, "move it away", "%s/%s has %zu bytes or more", folder_path, name, out->max);
+            return error_set(err, STATUS_STORE_FAILED, "move it away", "%s/%s has %zu bytes or more", folder_path,
+                             name, out->max);
         ssize_t n = read(fd, room, wanted);
         if (n == 0)
             return STATUS_OK;

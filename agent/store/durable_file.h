@@ -2,8 +2,8 @@
  * Small files that survive a crash at any moment: a reader finds the old content or the new one, never a mixture.
  *
  * A write goes to NAME.new, is fsynced, renamed over NAME, and the folder is fsynced; only then it is reported as done.
- * The caller holds the folder's lock (state_folder.h), so one name for the temporary file is enough, and what a crash left
- * under it is garbage. All names are relative to the open folder. Files have mode 0600 whatever the umask.
+ * The caller holds the folder's lock (state_folder.h), so one name for the temporary file is enough, and what a crash
+ * left under it is garbage. All names are relative to the open folder. Files have mode 0600 whatever the umask.
  * Reading demands what writing guarantees: a regular file, ours, that nobody else can access.
  */
 #ifndef STORE_DURABLE_FILE_H

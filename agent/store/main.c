@@ -1,10 +1,11 @@
 /*
  * The store process: keeps the records of refused PINs in the state folder, and answers when they are durable.
  *
- * It reads one request, does it, answers, and reads the next: an fsync stalls nobody but those who wait for it. Its state is
- * either open (folder locked, file read, memory equal to the disk) or closed. Whatever fails closes it, the request is
- * answered with the reason, and the next request tries to open it anew: so a full disk, a wrong mode or a lock that is held
- * heals when the cause is gone, nothing is ever written over a file that could not be read, and the process does not end.
+ * It reads one request, does it, answers, and reads the next: an fsync stalls nobody but those who wait for it. Its
+ * state is either open (folder locked, file read, memory equal to the disk) or closed. Whatever fails closes it, the
+ * request is answered with the reason, and the next request tries to open it anew: so a full disk, a wrong mode or a
+ * lock that is held heals when the cause is gone, nothing is ever written over a file that could not be read, and the
+ * process does not end.
  */
 #include "durable_file.h"
 #include "pins.h"
@@ -102,7 +103,8 @@ static enum status load(struct store *s, const struct frame *request, struct err
         .refused = {.items = refused, .count = list_verifiers(&token->refused, refused)},
         .trying = {.items = trying, .count = list_verifiers(&token->trying, trying)},
     };
-    message_put_frame(&s->channel->out, INTERNAL_PIN_LOAD | OPERATION_ANSWER, request->request, &message_pin_records, &answer);
+    message_put_frame(&s->channel->out, INTERNAL_PIN_LOAD | OPERATION_ANSWER, request->request, &message_pin_records,
+                      &answer);
     return STATUS_OK;
 }
 
@@ -129,7 +131,8 @@ static enum status record(struct store *s, const struct frame *request, struct e
 static enum status serve(struct store *s, const struct frame *request, struct error *err)
 {
     if (request->operation != INTERNAL_PIN_LOAD && request->operation != INTERNAL_PIN_RECORD)
-        return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "the store does not know operation %u", request->operation);
+        return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "the store does not know operation %u",
+                         request->operation);
     enum status status = open_store(s, err);
     if (status != STATUS_OK)
         return status;

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #define FIRST_LINE "dpop-agent pins 1"
-#define COMMENT "# PINs that tokens have refused, as salted hashes. To forget them all, stop the agent and delete this file."
+#define COMMENT "# PINs that tokens refused, as salted hashes. To forget them, stop the agent and delete this file."
 #define CHECKSUM_SIZE 32
-#define NEXT_CORRUPT                                                                                                   \
-    "restore it from a backup, or delete it: then the refused PINs are forgotten, and a wrong one would be tried once more"
+#define NEXT_CORRUPT \
+    "restore it, or delete it: then the refused PINs are forgotten, and a wrong one would be tried once more"
 
 static void free_token(struct pins_token *t)
 {
@@ -325,7 +325,8 @@ enum status pins_read(struct span text, const char *path, struct pins *out, stru
     const char *wrong = take_text(&r);
     if (wrong != NULL) {
         pins_free(&pins);
-        return error_set(err, STATUS_STORE_FAILED, NEXT_CORRUPT, "%s:%u: %s: the file is not used", path, r.number, wrong);
+        return error_set(err, STATUS_STORE_FAILED, NEXT_CORRUPT, "%s:%u: %s: the file is not used", path, r.number,
+                         wrong);
     }
     *out = pins;
     return STATUS_OK;

@@ -1,12 +1,14 @@
 /*
- * The PINs that tokens have refused, as verifiers (salt and crypto_pwhash, made in the key process): the model and its text.
+ * The PINs that tokens have refused, as verifiers (salt and crypto_pwhash, made in the key process): the model and
+ * its text.
  *
- * For each token: its salt, the verifiers of PINs that it refused, and of those whose log-in was begun and never reported
- * on (a crash in between must not lead to a second try). Within a list the oldest comes first; a full list drops it.
- * A token is never dropped: one more than PINS_TOKENS_MAX is refused.
+ * For each token: its salt, the verifiers of PINs that it refused, and of those whose log-in was begun and never
+ * reported on (a crash in between must not lead to a second try). Within a list the oldest comes first; a full list
+ * drops it. A token is never dropped: one more than PINS_TOKENS_MAX is refused.
  *
- * The text is a line per fact and has a checksum (BLAKE2b-256 of all lines before it), so that a file which lost or changed
- * a line is refused instead of forgetting a refused PIN. Unknown lines are refused too. Nothing here does I/O.
+ * The text is a line per fact and has a checksum (BLAKE2b-256 of all lines before it), so that a file which lost or
+ * changed a line is refused instead of forgetting a refused PIN. Unknown lines are refused too. Nothing here does
+ * I/O.
  *
  *   dpop-agent pins 1
  *   # comment

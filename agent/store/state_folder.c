@@ -15,14 +15,16 @@ static enum status make_folder(const char *path, struct error *err)
 {
     char part[PATH_MAX];
     if (span_copy(span_text(path), part, sizeof(part)) != 0)
-        return error_set(err, STATUS_STORE_FAILED, "choose a shorter state-folder", "the state folder's path is too long");
+        return error_set(err, STATUS_STORE_FAILED, "choose a shorter state-folder",
+                         "the state folder's path is too long");
     for (char *slash = part; (slash = strchr(slash + 1, '/')) != NULL; *slash = '/') {
         *slash = '\0';
         if (mkdir(part, 0700) != 0 && errno != EEXIST)
             break; /* the last mkdir tells whether it matters */
     }
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return error_set(err, STATUS_STORE_FAILED, "make it, owned by the agent's user, with mode 0700; or set state-folder",
+        return error_set(err, STATUS_STORE_FAILED,
+                         "make it, owned by the agent's user, with mode 0700; or set state-folder",
                          "cannot make the state folder %s: %s", path, strerror(errno));
     return STATUS_OK;
 }
@@ -31,9 +33,11 @@ static enum status check_folder(int fd, const char *path, struct error *err)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return error_set(err, STATUS_STORE_FAILED, NULL, "cannot look at the state folder %s: %s", path, strerror(errno));
+        return error_set(err, STATUS_STORE_FAILED, NULL, "cannot look at the state folder %s: %s", path,
+                         strerror(errno));
     if (st.st_uid != geteuid())
-        return error_set(err, STATUS_STORE_FAILED, "chown it to the user that the agent runs as, or set another state-folder",
+        return error_set(err, STATUS_STORE_FAILED,
+                         "chown it to the user that the agent runs as, or set another state-folder",
                          "the state folder %s belongs to uid %u, not to the agent's uid %u", path, (unsigned int)st.st_uid,
                          (unsigned int)geteuid());
     if (st.st_mode & 077)
@@ -57,7 +61,8 @@ static enum status lock_folder(int fd, const char *path, int *out, struct error 
     if (saved == EWOULDBLOCK)
         return error_set(err, STATUS_STORE_FAILED, "stop the other agent, or give this one a state-folder of its own",
                          "another dpop-agent uses the state folder %s", path);
-    return error_set(err, STATUS_STORE_FAILED, "put the state folder on a local file system", "cannot lock %s/%s: %s", path,
+    return error_set(err, STATUS_STORE_FAILED, "put the state folder on a local file system", "cannot lock %s/%s: %s",
+                     path,
                      LOCK_NAME, strerror(saved));
 }
 
@@ -67,9 +72,11 @@ enum status state_folder_open(const char *path, struct state_folder *out, struct
     enum status status = make_folder(path, err);
     if (status != STATUS_OK)
         return status;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* may be a symbolic link: systemd's DynamicUser= makes it one */
+    /* It may be a symbolic link: systemd's DynamicUser= makes it one. */
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, STATUS_STORE_FAILED, "make it a folder of the agent's user with mode 0700, or set state-folder",
+        return error_set(err, STATUS_STORE_FAILED,
+                         "make it a folder of the agent's user with mode 0700, or set state-folder",
                          "cannot open the state folder %s: %s", path, strerror(errno));
     status = check_folder(fd, path, err);
     if (status == STATUS_OK)

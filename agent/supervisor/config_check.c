@@ -11,7 +11,7 @@ static enum status at_line(const struct config *c, const struct config_entry *e,
                            struct error *err)
 {
     char copy[384];
-    (void)snprintf(copy, sizeof(copy), "%s", text);
+    (void)snprintf(copy, sizeof(copy), "%.*s", (int)sizeof(copy) - 1, text); /* room for path and line */
     return error_set(err, STATUS_CONFIGURATION, next, "%s:%u: %s: %s", c->path, e->line, e->option, copy);
 }
 
@@ -32,6 +32,14 @@ static enum status check_url(const struct config *c, const struct config_entry *
         return at_line(c, e, "plain http is refused",
                        "use https, or for a loopback address allow-http-loopback = yes in the profile", err);
     return STATUS_OK;
+}
+
+/* RFC 8414 section 2, OpenID Connect Discovery section 3. */
+static enum status check_issuer(const struct config *c, const struct config_entry *e, struct error *err)
+{
+    if (strpbrk(e->value, "?#@") != NULL)
+        return at_line(c, e, "an issuer has no query, no fragment and no user name", NULL, err);
+    return check_url(c, e, span_text(e->value), err);
 }
 
 /* An origin has no path: a longer URL there would look like a limit that nobody keeps. */
@@ -81,7 +89,9 @@ enum status config_check(const struct config *c, struct error *err)
             struct error wrong;
             if (uri_check(e->value, &wrong) != STATUS_OK)
                 status = at_line(c, e, wrong.message, wrong.next, err);
-        } else if (strcmp(e->option, "issuer") == 0 || strcmp(e->option, "token-endpoint") == 0) {
+        } else if (strcmp(e->option, "issuer") == 0) {
+            status = check_issuer(c, e, err);
+        } else if (strcmp(e->option, "token-endpoint") == 0) {
             status = check_url(c, e, span_text(e->value), err);
         } else if (strcmp(e->option, "origins") == 0) {
             status = check_origins(c, e, err);

@@ -120,7 +120,8 @@ static enum status start_child(struct family *f, struct child *c, struct error *
                           .channel_fd = ends[1],
                           .listen_fd = front ? f->options.listen_fd : -1,
                           .configuration = buffer_span(&slice)};
-    enum status status = spawn_child(&spawn, &c->pid, err);
+    enum status status = slice.failed ? error_set(err, STATUS_CONFIGURATION, NULL, "the configuration is too large to pass on")
+                                      : spawn_child(&spawn, &c->pid, err);
     buffer_free(&slice);
     (void)close(ends[1]);
     if (status == STATUS_OK && sd_event_add_child(f->event, &c->exit_source, c->pid, WEXITED, on_child_exit, c) < 0) {
@@ -221,7 +222,7 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
 static void kill_child(struct family *f, const struct kill_message *m)
 {
     for (size_t i = 1; i < f->count; i++)
-        if (f->children[i].id == m->id) {
+        if (m->id != 0 && f->children[i].id == m->id) { /* 0: not running, and its process number may be another's by now */
             log_warning("killing %s (process %d): %.*s", label(&f->children[i], (char[LIMIT_TEXT]){0}),
                         (int)f->children[i].pid, (int)m->reason.len,
                         m->reason.data != NULL ? (const char *)m->reason.data : "");

@@ -26,7 +26,8 @@ static enum status make_folder(const char *path, bool shared, struct error *err)
     if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
         return error_set(err, STATUS_CONFIGURATION, NULL, "%.100s…: the path is too long", path);
     char *folder = dirname(copy);
-    if (mkdir(folder, shared ? 0755 : 0700) != 0 && errno != EEXIST)
+    bool made = mkdir(folder, 0700) == 0;
+    if ((made && shared && chmod(folder, 0755) != 0) || (!made && errno != EEXIST)) /* our umask is 077 */
         return error_set(err, STATUS_CONFIGURATION, "make the folder, or name another socket with --socket",
                          "cannot make the folder %s: %s", folder, strerror(errno));
     if (stat(folder, &st) != 0)
@@ -65,13 +66,15 @@ static enum status remove_stale(const struct sockaddr_un *address, struct error 
     if (!S_ISSOCK(st.st_mode))
         return error_set(err, STATUS_EXISTS, "name another socket with --socket", "%s exists and is not a socket", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-    bool alive = r == 0 || errno == EAGAIN;
+    if (fd < 0)
+        return error_set(err, STATUS_INTERNAL, NULL, "cannot make a socket: %s", strerror(errno));
+    bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
+                 (errno == ECONNREFUSED || errno == ENOENT);
     (void)close(fd);
-    if (alive)
+    if (!stale)
         return error_set(err, STATUS_EXISTS, "stop it first, or name another socket with --socket",
                          "another program is already listening at %s", path);
-    if (unlink(path) != 0)
+    if (unlink(path) != 0 && errno != ENOENT)
         return error_set(err, STATUS_CONFIGURATION, NULL, "cannot remove the stale socket %s: %s", path, strerror(errno));
     return STATUS_OK;
 }

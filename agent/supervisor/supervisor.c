@@ -96,7 +96,7 @@ static void on_failed(void *context)
 static void reload(void *context)
 {
     struct supervisor *s = context;
-    struct config *config;
+    struct config *config = NULL;
     struct error err;
     bool configured;
     if (s->stopping || s->next_config != NULL)
@@ -104,6 +104,7 @@ static void reload(void *context)
     if (read_configuration(s, &config, &configured, &err) != STATUS_OK ||
         listen_share(&s->listener, shared(config), &err) != STATUS_OK) {
         log_error("%s; the configuration in use stays", err.message);
+        config_free(config);
         return;
     }
     log_info("reloading %s", s->configuration_path);
@@ -124,6 +125,8 @@ static int start_family(struct supervisor *s)
                                      .state_folder = s->state_folder,
                                      .listen_fd = s->listener.fd};
     struct family_events events = {.ended = on_ended, .failed = on_failed, .reload = reload, .context = s};
+    if (s->family != NULL)
+        return 0; /* a reload was quicker than the timer */
     if (s->stopping || family_start(s->event, &options, &events, &s->family, &err) == STATUS_OK)
         return 0;
     log_error("%s", err.message);
