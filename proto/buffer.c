@@ -41,7 +41,7 @@ static int make_room(struct buffer *b, size_t len)
         b->failed = true;
         return -1;
     }
-    if (b->start + b->len + len <= b->capacity)
+    if (b->data != NULL && b->start + b->len + len <= b->capacity)
         return 0;
     size_t capacity = b->capacity > 0 ? b->capacity : FIRST_CAPACITY;
     while (capacity < b->len + len)

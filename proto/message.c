@@ -28,7 +28,7 @@ bool list_next(const struct list *list, size_t *cursor, struct span *item)
         return true;
     }
     struct span rest = span_of(list->body.data, list->body.len);
-    if (*cursor > rest.len)
+    if (rest.data == NULL || *cursor > rest.len)
         return false;
     rest.data += *cursor;
     rest.len -= *cursor;

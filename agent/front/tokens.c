@@ -228,10 +228,10 @@ static void tell(struct entry *e, struct waiter *w, const struct error *err)
     uint64_t now = front_now(e->tokens->front);
     if (err == NULL && !good(e, now, w->query.min_valid))
         err = (error_set(&short_lived, STATUS_TOKEN_TOO_SHORT, "ask for less, or let the server issue longer tokens",
-                         "profile \"%s\": a new token lives for %u s, but %u s were asked for", e->profile->name,
+                         "profile \"%s\": a new token lives for %u s, but %u s were asked for", w->query.profile->name,
                          e->expires > now ? (unsigned int)((e->expires - now) / SECOND) : 0, w->query.min_valid),
                &short_lived);
-    use_of(e->tokens, e->profile)->waiters--;
+    use_of(e->tokens, w->query.profile)->waiters--;
     w->done(w->context, err, &token);
     free(w);
 }
@@ -266,13 +266,15 @@ static void on_exchanged(void *context, const struct error *failure, const struc
     e->telling--;
 }
 
-static void begin_exchange(struct entry *e)
+/* Another profile may share the token; the exchange is made with the client secret, CA and timeout of the one that asks. */
+static void begin_exchange(struct entry *e, const struct profile_config *profile)
 {
     struct front *f = e->tokens->front;
-    struct exchange_request request = {.profile = e->profile, .scope = span_text(e->scope), .resources = &e->resources,
-                                       .deadline = front_now(f) + e->profile->timeout * SECOND};
+    struct exchange_request request = {.profile = profile, .scope = span_text(e->scope), .resources = &e->resources,
+                                       .deadline = front_now(f) + profile->timeout * SECOND};
     if (e->exchanging)
         return;
+    e->profile = profile;
     e->exchanging = true;
     use_of(e->tokens, e->profile)->exchanges++;
     e->sent = front_now(f);
@@ -290,9 +292,9 @@ static void wait_for_token(struct entry *e, const struct token_query *q, token_d
     }
     *w = (struct waiter){.next = e->waiters, .query = *q, .done = done, .context = context};
     e->waiters = w;
-    use_of(e->tokens, e->profile)->waiters++;
+    use_of(e->tokens, q->profile)->waiters++;
     front_wait(e->tokens->front);
-    begin_exchange(e);
+    begin_exchange(e, q->profile);
 }
 
 /* May the profile wait for one more answer of its server? */
@@ -328,7 +330,7 @@ void tokens_get(struct tokens *tokens, const struct token_query *q, token_done d
         return;
     }
     if (now >= e->refresh_at && may_wait(tokens, q->profile, e))
-        begin_exchange(e);
+        begin_exchange(e, q->profile);
     struct token token = view(e);
     done(context, NULL, &token);
 }
@@ -387,8 +389,8 @@ static void expire(struct entry *e, uint64_t now)
         struct waiter *w = over;
         over = w->next;
         (void)error_set(&err, STATUS_TIMEOUT, "try again; the agent still waits for the server",
-                        "profile \"%s\": no token came in time", e->profile->name);
-        use_of(e->tokens, e->profile)->waiters--;
+                        "profile \"%s\": no token came in time", w->query.profile->name);
+        use_of(e->tokens, w->query.profile)->waiters--;
         w->done(w->context, &err, NULL);
         free(w);
     }

@@ -18,7 +18,7 @@ struct failure {
     long os_errno;       /* of connect(2); 0: not known */
     enum failure_phase phase;
     uint64_t milliseconds; /* that the exchange took */
-    bool headers_too_large, body_too_large; /* the limits of exchange.h */
+    bool headers_too_large, body_too_large; /* the limits of transfer.h */
     bool sent_before;    /* libcurl wanted to send a form again */
     const char *request; /* "POST https://as.example/token" */
     const char *host, *profile;

@@ -43,9 +43,14 @@ static void begin_block(struct headers *h, struct span status_line)
 {
     buffer_clear(&h->text);
     h->date = h->retry_after = h->content_type = (struct headers_value){0};
-    h->nonce_count = 0;
+    h->nonce_count = h->challenge_count = 0;
     h->open = NULL;
     h->block = is_informational(status_line) ? HEADERS_INFORMATIONAL : HEADERS_INSIDE;
+}
+
+static bool is_named(struct span name, const char *wanted)
+{
+    return name.len == strlen(wanted) && strncasecmp((const char *)name.data, wanted, name.len) == 0;
 }
 
 /* Where a header's value goes; NULL: nobody wants it. Of headers that may stand once the first one counts. */
@@ -56,10 +61,12 @@ static struct headers_value *place_for(struct headers *h, struct span name)
         struct headers_value *value;
     } single[] = {{"date", &h->date}, {"retry-after", &h->retry_after}, {"content-type", &h->content_type}};
 
-    if (name.len == strlen("dpop-nonce") && strncasecmp((const char *)name.data, "dpop-nonce", name.len) == 0)
+    if (is_named(name, "dpop-nonce"))
         return h->nonce_count < HEADERS_LINES_MAX ? &h->nonces[h->nonce_count++] : NULL;
+    if (is_named(name, "www-authenticate"))
+        return h->challenge_count < HEADERS_LINES_MAX ? &h->challenges[h->challenge_count++] : NULL;
     for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
-        if (name.len == strlen(single[i].name) && strncasecmp((const char *)name.data, single[i].name, name.len) == 0)
+        if (is_named(name, single[i].name))
             return single[i].value->present ? NULL : single[i].value;
     return NULL;
 }

@@ -26,8 +26,8 @@ enum headers_block { HEADERS_BEFORE, HEADERS_INSIDE, HEADERS_INFORMATIONAL, HEAD
 struct headers {
     struct buffer text; /* the wanted values of the block, one behind the other */
     struct headers_value date, retry_after, content_type;
-    struct headers_value nonces[HEADERS_LINES_MAX];
-    size_t nonce_count;
+    struct headers_value nonces[HEADERS_LINES_MAX], challenges[HEADERS_LINES_MAX];
+    size_t nonce_count, challenge_count;
     struct headers_value *open; /* what a folded line would continue; NULL: a value that is not wanted */
     enum headers_block block;
     size_t lines, bytes; /* of all blocks together */

@@ -1,13 +1,13 @@
 /*
- * The net process: HTTP exchanges with authorization servers for the front, many at once, on one libcurl multi handle.
+ * The net process: HTTP transfers with authorization servers for the front, many at once, on one libcurl multi handle.
  *
- * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes an exchange; when
+ * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes an transfer; when
  * libcurl is done with it, its answer or error goes back under the request's number, in whatever order they come. A
- * server that never answers costs its own exchange its own time-out and nobody anything else. Reading the channel
+ * server that never answers costs its own transfer its own time-out and nobody anything else. Reading the channel
  * never waits, since it is only read when something is there; writing may, and the front always reads. When the
  * channel ends nobody waits for anything any more: the process ends at once.
  */
-#include "exchange.h"
+#include "transfer.h"
 #include "role.h"
 #include "wiping_heap.h"
 
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EXCHANGES_MAX 256
+#define TRANSFERS_MAX 256
 #define KEPT_CONNECTIONS_MAX 16L
 #define POLL_MILLISECONDS 60000
 
@@ -24,7 +24,7 @@ struct net {
     const struct config *config;
     struct channel *channel;
     CURLM *multi;
-    unsigned int running; /* exchanges */
+    unsigned int running; /* transfers */
 };
 
 static int refuse(struct net *n, uint32_t request, const struct error *err)
@@ -36,7 +36,7 @@ static int refuse(struct net *n, uint32_t request, const struct error *err)
 static enum status start(struct net *n, const struct frame *frame, struct error *err)
 {
     struct fetch_request fetch;
-    struct exchange *x;
+    struct transfer *x;
 
     if (frame->operation != INTERNAL_FETCH)
         return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "the net process does not know operation %u",
@@ -44,15 +44,15 @@ static enum status start(struct net *n, const struct frame *frame, struct error 
     enum status status = message_take(frame->fields, &message_fetch_request, &fetch, sizeof(fetch), err);
     if (status != STATUS_OK)
         return status;
-    if (n->running >= EXCHANGES_MAX)
-        return error_set(err, STATUS_BUSY, "try again in a moment", "%d exchanges with servers are under way already",
-                         EXCHANGES_MAX);
-    status = exchange_new(n->config, frame->request, &fetch, &x, err);
+    if (n->running >= TRANSFERS_MAX)
+        return error_set(err, STATUS_BUSY, "try again in a moment", "%d transfers with servers are under way already",
+                         TRANSFERS_MAX);
+    status = transfer_new(n->config, frame->request, &fetch, &x, err);
     if (status != STATUS_OK)
         return status;
     if (curl_multi_add_handle(n->multi, x->easy) != CURLM_OK) {
-        exchange_free(x);
-        return error_set(err, STATUS_NO_MEMORY, NULL, "libcurl does not take another exchange");
+        transfer_free(x);
+        return error_set(err, STATUS_NO_MEMORY, NULL, "libcurl does not take another transfer");
     }
     n->running++;
     return STATUS_OK;
@@ -79,11 +79,11 @@ static int answer_finished(struct net *n)
     while ((message = curl_multi_info_read(n->multi, &left)) != NULL) {
         CURL *easy = message->easy_handle;
         CURLcode code = message->data.result; /* the message does not outlive the handle */
-        struct exchange *x = NULL;
+        struct transfer *x = NULL;
         (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&x);
-        exchange_answer(x, code, time(NULL), &n->channel->out);
+        transfer_answer(x, code, time(NULL), &n->channel->out);
         (void)curl_multi_remove_handle(n->multi, easy);
-        exchange_free(x);
+        transfer_free(x);
         n->running--;
         if (channel_flush(n->channel) != 0)
             return -1;

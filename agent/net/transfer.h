@@ -1,5 +1,5 @@
 /*
- * One HTTP exchange with a server: a fetch_request (internal.h) becomes a libcurl easy handle, which the caller
+ * One HTTP transfer with a server: a fetch_request (internal.h) becomes a libcurl easy handle, which the caller
  * drives with its multi handle, and then a fetch_answer or an error.
  *
  * TLS is always verified. There are no redirects, cookies, proxies, stored credentials, compressed answers or TLS
@@ -9,8 +9,8 @@
  * would repeat them by itself when a kept connection is closed under them. So kept connections are used for two
  * seconds only, less than servers keep them.
  */
-#ifndef NET_EXCHANGE_H
-#define NET_EXCHANGE_H
+#ifndef NET_TRANSFER_H
+#define NET_TRANSFER_H
 
 #include "config.h"
 #include "headers.h"
@@ -18,12 +18,12 @@
 
 #include <curl/curl.h>
 
-#define EXCHANGE_BODY_MAX (1024 * 1024)
-#define EXCHANGE_CONNECT_TIMEOUT 10000 /* milliseconds: name, TCP and TLS together */
-#define EXCHANGE_TIMEOUT_MAX 600000
-#define EXCHANGE_URL_SHOWN 300
+#define TRANSFER_BODY_MAX (1024 * 1024)
+#define TRANSFER_CONNECT_TIMEOUT 10000 /* milliseconds: name, TCP and TLS together */
+#define TRANSFER_TIMEOUT_MAX 600000
+#define TRANSFER_URL_SHOWN 300
 
-struct exchange {
+struct transfer {
     uint32_t request; /* of the frame */
     const struct profile_config *profile;
     CURL *easy;
@@ -31,7 +31,7 @@ struct exchange {
     struct buffer form;
     bool is_post, https;
     char url[LIMIT_URL + 64];
-    char label[EXCHANGE_URL_SHOWN + 16]; /* method and URL without query, for people */
+    char label[TRANSFER_URL_SHOWN + 16]; /* method and URL without query, for people */
     char host[256];
     char detail[CURL_ERROR_SIZE];
     struct headers headers;
@@ -41,11 +41,11 @@ struct exchange {
 };
 
 /* Checks the request, reads the client secret if it is wanted, and sets the easy handle up. */
-enum status exchange_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
-                         struct exchange **out, struct error *err) MUST_CHECK;
-void exchange_free(struct exchange *x);
+enum status transfer_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
+                         struct transfer **out, struct error *err) MUST_CHECK;
+void transfer_free(struct transfer *x);
 
 /* When libcurl is done with it: puts the answer or the error as a frame into `out`, which is empty, and logs a line. */
-void exchange_answer(struct exchange *x, CURLcode code, time_t now, struct buffer *out);
+void transfer_answer(struct transfer *x, CURLcode code, time_t now, struct buffer *out);
 
 #endif

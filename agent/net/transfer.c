@@ -1,5 +1,5 @@
-/* See exchange.h. */
-#include "exchange.h"
+/* See transfer.h. */
+#include "transfer.h"
 
 #include "credentials.h"
 #include "failure.h"
@@ -16,7 +16,7 @@
 
 static size_t on_header(char *data, size_t size, size_t count, void *user)
 {
-    struct exchange *x = user;
+    struct transfer *x = user;
     if (headers_add(&x->headers, span_of(data, size * count)) == 0)
         return size * count;
     x->headers_too_large = true;
@@ -25,8 +25,8 @@ static size_t on_header(char *data, size_t size, size_t count, void *user)
 
 static size_t on_body(char *data, size_t size, size_t count, void *user)
 {
-    struct exchange *x = user;
-    if (size * count > EXCHANGE_BODY_MAX - x->body.len) {
+    struct transfer *x = user;
+    if (size * count > TRANSFER_BODY_MAX - x->body.len) {
         x->body_too_large = true;
         return 0;
     }
@@ -36,14 +36,14 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
 
 static int before_send(void *user, char *remote, char *local, int remote_port, int local_port)
 {
-    struct exchange *x = user;
+    struct transfer *x = user;
     (void)remote, (void)local, (void)remote_port, (void)local_port;
     x->sends++;
     return x->is_post && x->sends > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 /* The URL is built anew from what was checked: userinfo and fragment are not in it. */
-static enum status take_url(struct exchange *x, struct span text, struct error *err)
+static enum status take_url(struct transfer *x, struct span text, struct error *err)
 {
     char origin[URL_ORIGIN_SIZE];
     struct url url;
@@ -64,14 +64,14 @@ static enum status take_url(struct exchange *x, struct span text, struct error *
         return error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the URL is too long");
     x->https = url.https;
     (void)snprintf(x->host, sizeof(x->host), "%s", url.host);
+    size_t shown = strcspn(x->url, "?");
     (void)snprintf(x->label, sizeof(x->label), "%s %.*s", x->is_post ? "POST" : "GET",
-                   (int)strcspn(x->url, "?") < EXCHANGE_URL_SHOWN ? (int)strcspn(x->url,
-                                                                                 "?") : EXCHANGE_URL_SHOWN, x->url);
+                   shown < TRANSFER_URL_SHOWN ? (int)shown : TRANSFER_URL_SHOWN, x->url);
     return STATUS_OK;
 }
 
 /* libcurl copies the line. */
-static int add_line(struct exchange *x, const char *name, struct span value)
+static int add_line(struct transfer *x, const char *name, struct span value)
 {
     struct buffer line;
     buffer_init(&line, HEADER_LINE_MAX);
@@ -86,7 +86,7 @@ static int add_line(struct exchange *x, const char *name, struct span value)
     return 0;
 }
 
-static int add_basic(struct exchange *x, struct span id, struct span secret)
+static int add_basic(struct transfer *x, struct span id, struct span secret)
 {
     struct buffer value;
     buffer_init(&value, HEADER_LINE_MAX);
@@ -96,8 +96,8 @@ static int add_basic(struct exchange *x, struct span id, struct span secret)
     return result;
 }
 
-/* The secret is read for each exchange, so that a changed file counts at once. */
-static enum status authenticate(struct exchange *x, struct error *err)
+/* The secret is read for each transfer, so that a changed file counts at once. */
+static enum status authenticate(struct transfer *x, struct error *err)
 {
     const struct profile_config *p = x->profile;
     bool basic = p->client_authentication == CLIENT_SECRET_BASIC;
@@ -129,10 +129,10 @@ static enum status authenticate(struct exchange *x, struct error *err)
     if (code == CURLE_OK)  \
         code = curl_easy_setopt(x->easy, (option), (value))
 
-static CURLcode set_transport(struct exchange *x, uint32_t timeout)
+static CURLcode set_transport(struct transfer *x, uint32_t timeout)
 {
     CURLcode code = CURLE_OK;
-    long total = timeout < EXCHANGE_TIMEOUT_MAX ? (long)timeout : EXCHANGE_TIMEOUT_MAX;
+    long total = timeout < TRANSFER_TIMEOUT_MAX ? (long)timeout : TRANSFER_TIMEOUT_MAX;
 
     SET(CURLOPT_URL, x->url);
     SET(CURLOPT_PATH_AS_IS, 1L); /* what the proof was signed for */
@@ -142,9 +142,9 @@ static CURLcode set_transport(struct exchange *x, uint32_t timeout)
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_PROXY, "");
     SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L); /* or a name server that never answers would block us at the end of the exchange */
+    SET(CURLOPT_QUICK_EXIT, 1L); /* or a name server that never answers would block us at the end of the transfer */
     SET(CURLOPT_TIMEOUT_MS, total);
-    SET(CURLOPT_CONNECTTIMEOUT_MS, total < EXCHANGE_CONNECT_TIMEOUT ? total : (long)EXCHANGE_CONNECT_TIMEOUT);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, total < TRANSFER_CONNECT_TIMEOUT ? total : (long)TRANSFER_CONNECT_TIMEOUT);
     SET(CURLOPT_MAXAGE_CONN, KEPT_CONNECTION_SECONDS);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -158,7 +158,7 @@ static CURLcode set_transport(struct exchange *x, uint32_t timeout)
     return code;
 }
 
-static CURLcode set_request(struct exchange *x)
+static CURLcode set_request(struct transfer *x)
 {
     struct span form = buffer_span(&x->form);
     CURLcode code = CURLE_OK;
@@ -180,7 +180,7 @@ static CURLcode set_request(struct exchange *x)
     return code;
 }
 
-static int add_lines(struct exchange *x, struct span dpop)
+static int add_lines(struct transfer *x, struct span dpop)
 {
     int failed = add_line(x, "Accept: ", span_text("application/json")) | add_line(x, "Expect:", span_text(""));
     if (x->is_post)
@@ -190,7 +190,7 @@ static int add_lines(struct exchange *x, struct span dpop)
     return failed;
 }
 
-static enum status set_up(struct exchange *x, const struct fetch_request *fetch, struct error *err)
+static enum status set_up(struct transfer *x, const struct fetch_request *fetch, struct error *err)
 {
     enum status status = take_url(x, fetch->url, err);
     if (status != STATUS_OK)
@@ -214,31 +214,31 @@ static enum status set_up(struct exchange *x, const struct fetch_request *fetch,
     return STATUS_OK;
 }
 
-enum status exchange_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
-                         struct exchange **out, struct error *err)
+enum status transfer_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
+                         struct transfer **out, struct error *err)
 {
     const struct profile_config *profile = config_profile(config, fetch->profile);
     if (profile == NULL)
         return error_set(err, STATUS_UNKNOWN_PROFILE, NULL, "no profile of that name is configured");
-    struct exchange *x = calloc(1, sizeof(*x));
+    struct transfer *x = calloc(1, sizeof(*x));
     if (x == NULL)
         return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
     x->request = request;
     x->profile = profile;
     x->is_post = fetch->form.data != NULL;
     buffer_init(&x->form, INTERNAL_FRAME_MAX + HEADER_LINE_MAX);
-    buffer_init(&x->body, EXCHANGE_BODY_MAX);
+    buffer_init(&x->body, TRANSFER_BODY_MAX);
     headers_init(&x->headers);
     enum status status = set_up(x, fetch, err);
     if (status != STATUS_OK) {
-        exchange_free(x);
+        transfer_free(x);
         return status;
     }
     *out = x;
     return STATUS_OK;
 }
 
-void exchange_free(struct exchange *x)
+void transfer_free(struct transfer *x)
 {
     if (x == NULL)
         return;
@@ -251,7 +251,7 @@ void exchange_free(struct exchange *x)
     free(x);
 }
 
-static uint64_t milliseconds_of(const struct exchange *x)
+static uint64_t milliseconds_of(const struct transfer *x)
 {
     curl_off_t microseconds = 0;
     (void)curl_easy_getinfo(x->easy, CURLINFO_TOTAL_TIME_T, &microseconds);
@@ -260,7 +260,7 @@ static uint64_t milliseconds_of(const struct exchange *x)
 
 /* libcurl notes when it has a name's addresses and, of connection and TLS together, when both are done; between the two
  * there is a local port once TCP is connected. */
-static enum failure_phase phase_of(const struct exchange *x)
+static enum failure_phase phase_of(const struct transfer *x)
 {
     curl_off_t resolved = 0;
     long port = 0;
@@ -271,7 +271,7 @@ static enum failure_phase phase_of(const struct exchange *x)
     return port > 0 ? FAILURE_TLS : resolved > 0 ? FAILURE_CONNECTING : FAILURE_RESOLVING;
 }
 
-static enum status describe(const struct exchange *x, CURLcode code, struct error *err)
+static enum status describe(const struct transfer *x, CURLcode code, struct error *err)
 {
     struct failure f = {
         .code = code,
@@ -291,7 +291,7 @@ static enum status describe(const struct exchange *x, CURLcode code, struct erro
 }
 
 /* The members' names and an OAuth error's code: all of the body that the log ever sees. */
-static void log_answer(const struct exchange *x, long status, const struct json_answer *json)
+static void log_answer(const struct transfer *x, long status, const struct json_answer *json)
 {
     char names[512] = "", code[64] = "";
     struct json_member m;
@@ -310,13 +310,14 @@ static void log_answer(const struct exchange *x, long status, const struct json_
               json->error[0] != '\0' ? json->error : "members: ", names, code[0] != '\0' ? "; error " : "", code);
 }
 
-static void put_answer(struct exchange *x, const struct json_answer *json, long status, time_t now, struct buffer *out)
+static void put_answer(struct transfer *x, const struct json_answer *json, long status, time_t now, struct buffer *out)
 {
-    struct span nonces[HEADERS_LINES_MAX];
+    struct span nonces[HEADERS_LINES_MAX], challenges[HEADERS_LINES_MAX];
     struct fetch_answer answer = {
         .http_status = (uint16_t)status,
         .date = headers_span(&x->headers, &x->headers.date),
         .nonces = {.items = nonces, .count = x->headers.nonce_count},
+        .challenges = {.items = challenges, .count = x->headers.challenge_count},
         .retry_after = headers_retry_after(&x->headers, now),
         .members = {.items = json->members, .count = json->count},
         .json_error = span_text(json->error[0] != '\0' ? json->error : NULL),
@@ -326,10 +327,12 @@ static void put_answer(struct exchange *x, const struct json_answer *json, long 
     };
     for (size_t i = 0; i < x->headers.nonce_count; i++)
         nonces[i] = headers_span(&x->headers, &x->headers.nonces[i]);
+    for (size_t i = 0; i < x->headers.challenge_count; i++)
+        challenges[i] = headers_span(&x->headers, &x->headers.challenges[i]);
     message_put_frame(out, INTERNAL_FETCH | OPERATION_ANSWER, x->request, &message_fetch_answer, &answer);
 }
 
-void exchange_answer(struct exchange *x, CURLcode code, time_t now, struct buffer *out)
+void transfer_answer(struct transfer *x, CURLcode code, time_t now, struct buffer *out)
 {
     struct json_answer json;
     struct error err;

@@ -1,0 +1,16 @@
+# The tests of proto and of client/; included by CMakeLists.txt.
+add_library(client-test-world STATIC fake_agent.c fake_http.c)
+target_include_directories(client-test-world PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(client-test-world PUBLIC dpop-client)
+
+dpop_unit_test(buffer dpop-proto)
+dpop_unit_test(frame dpop-proto)
+dpop_unit_test(message dpop-proto)
+dpop_unit_test(status dpop-client)
+dpop_unit_test(client client-test-world)
+dpop_unit_test(client_trouble client-test-world)
+dpop_unit_test(client_curl client-test-world)
+dpop_unit_test(client_command client-test-world PkgConfig::JANSSON)
+add_dependencies(test_client_command dpop)
+dpop_unit_test(client_exports)
+add_dependencies(test_client_exports dpop-agent dpop-agent-curl dpop-agent-static dpop-agent-curl-static)

@@ -1,0 +1,199 @@
+/* The token cache's key: what makes two requests the same, and everything that makes them different. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "token_kind.h"
+
+static char text_issuer[] = "https://as.example", text_endpoint[] = "https://as.example/token", text_client[] = "app",
+            text_key[] = "work", text_scope[] = "a b";
+static char *resources[] = {(char[]){"https://api.example"}, (char[]){"urn:x"}};
+static char *form[] = {(char[]){"audience=x"}, (char[]){"y=z"}};
+
+static struct profile_config profile(void)
+{
+    return (struct profile_config){.name = NULL,
+                                   .key = text_key,
+                                   .issuer = text_issuer,
+                                   .token_endpoint = text_endpoint,
+                                   .client_id = text_client,
+                                   .client_authentication = CLIENT_SECRET_BASIC,
+                                   .scope = text_scope,
+                                   .resources = {.items = resources, .count = 1},
+                                   .form = {.items = form, .count = 1}};
+}
+
+static struct token_kind kind_with(const struct profile_config *p, const char *scope, const char *const *asked, size_t count)
+{
+    struct token_kind kind;
+    struct span items[4];
+    for (size_t i = 0; i < count; i++)
+        items[i] = span_text(asked[i]);
+    struct list list = {.items = items, .count = count};
+    token_kind_of(p, span_text(scope), &list, &kind);
+    return kind;
+}
+
+static struct token_kind kind(const struct profile_config *p, const char *scope)
+{
+    return kind_with(p, scope, NULL, 0);
+}
+
+static bool same(struct token_kind a, struct token_kind b)
+{
+    return memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+static void test_the_profiles_own_scope_and_resources_stand_in_for_absent_ones(void **state)
+{
+    struct profile_config p = profile();
+    const char *own[] = {"https://api.example"};
+    (void)state;
+    assert_true(same(kind(&p, NULL), kind(&p, "a b")));
+    assert_true(same(kind(&p, NULL), kind_with(&p, NULL, own, 1)));
+}
+
+static void test_scope_is_a_set_order_repetition_and_blanks_do_not_count(void **state)
+{
+    struct profile_config p = profile();
+    (void)state;
+    assert_true(same(kind(&p, "a b c"), kind(&p, "c a b")));
+    assert_true(same(kind(&p, "a b"), kind(&p, "b a b a")));
+    assert_true(same(kind(&p, "a b"), kind(&p, "  a   b ")));
+    assert_false(same(kind(&p, "a b"), kind(&p, "a")));
+    assert_false(same(kind(&p, "a b"), kind(&p, "ab")));
+    assert_false(same(kind(&p, "a b"), kind(&p, "a B")));
+    assert_false(same(kind(&p, "a"), kind(&p, "")));
+}
+
+static void test_an_empty_scope_is_the_same_as_none_in_the_profile(void **state)
+{
+    struct profile_config p = profile();
+    p.scope = NULL;
+    (void)state;
+    assert_true(same(kind(&p, NULL), kind(&p, "")));
+}
+
+static void test_two_profiles_that_ask_for_the_same_share_a_token(void **state)
+{
+    struct profile_config a = profile(), b = profile();
+    (void)state;
+    a.name = (char[]){"one"};
+    b.name = (char[]){"two"};
+    b.timeout = 5;
+    assert_true(same(kind(&a, NULL), kind(&b, NULL)));
+}
+
+static void test_each_field_that_the_server_sees_makes_a_difference(void **state)
+{
+    struct profile_config base = profile();
+    struct token_kind own = kind(&base, NULL);
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        struct profile_config p = profile();
+        switch (i) {
+        case 0: p.issuer = (char[]){"https://as.example/"}; break;
+        case 1: p.issuer = NULL; break;
+        case 2: p.token_endpoint = (char[]){"https://as.example/token2"}; break;
+        case 3: p.token_endpoint = NULL; break;
+        case 4: p.client_id = (char[]){"App"}; break;
+        case 5: p.client_authentication = CLIENT_SECRET_POST; break;
+        case 6: p.client_key = (char[]){"work"}; break;
+        case 7: p.key = (char[]){"spare"}; break;
+        case 8: p.scope = (char[]){"a b c"}; break;
+        case 9: p.resources.count = 2; break;
+        case 10: p.resources.count = 0; break;
+        default: p.form.count = 2; break;
+        }
+        assert_false(same(own, kind(&p, NULL)));
+    }
+}
+
+static void test_resources_and_form_fields_keep_their_order(void **state)
+{
+    struct profile_config p = profile();
+    const char *forwards[] = {"urn:a", "urn:b"}, *backwards[] = {"urn:b", "urn:a"};
+    (void)state;
+    assert_false(same(kind_with(&p, NULL, forwards, 2), kind_with(&p, NULL, backwards, 2)));
+}
+
+static void test_lists_that_join_to_the_same_text_differ(void **state)
+{
+    struct profile_config p = profile();
+    const char *one[] = {"urn:ab", "c"}, *two[] = {"urn:a", "bc"}, *three[] = {"urn:abc"};
+    (void)state;
+    assert_false(same(kind_with(&p, NULL, one, 2), kind_with(&p, NULL, two, 2)));
+    assert_false(same(kind_with(&p, NULL, one, 2), kind_with(&p, NULL, three, 1)));
+    struct profile_config q = profile();
+    p.issuer = (char[]){"https://a"};
+    p.token_endpoint = (char[]){"https://bc"};
+    q.issuer = (char[]){"https://ahttps://b"};
+    q.token_endpoint = (char[]){"c"};
+    assert_false(same(kind(&p, NULL), kind(&q, NULL)));
+}
+
+static void test_a_text_does_not_move_from_one_field_to_the_next(void **state)
+{
+    struct profile_config p = profile(), q = profile();
+    char *moved[] = {(char[]){"https://api.example"}};
+    (void)state;
+    p.form.count = 0;
+    q.form = (struct strings){.items = moved, .count = 1};
+    q.resources.count = 0;
+    assert_false(same(kind(&p, NULL), kind(&q, NULL)));
+    p = profile();
+    q = profile();
+    p.scope = (char[]){"https://api.example"};
+    p.resources.count = 0;
+    q.scope = NULL;
+    assert_false(same(kind(&p, NULL), kind(&q, NULL)));
+    p = profile();
+    q = profile();
+    p.token_endpoint = NULL;
+    q.issuer = NULL;
+    q.token_endpoint = text_issuer;
+    assert_false(same(kind(&p, NULL), kind(&q, NULL)));
+}
+
+static void test_scopes_of_more_words_than_are_sorted_still_differ(void **state)
+{
+    struct profile_config p = profile();
+    char *many = malloc(4096);
+    size_t len = 0;
+    (void)state;
+    assert_non_null(many);
+    for (size_t i = 0; i < 600; i++) {
+        many[len++] = (char)('a' + i % 26);
+        many[len++] = (char)('a' + i / 26);
+        many[len++] = ' ';
+    }
+    many[len] = '\0';
+    struct token_kind first = kind(&p, many);
+    assert_true(same(first, kind(&p, many)));
+    many[len - 2] = 'Z';
+    assert_false(same(first, kind(&p, many)));
+    many[len - 4] = '\0';
+    assert_false(same(first, kind(&p, many)));
+    free(many);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_profiles_own_scope_and_resources_stand_in_for_absent_ones),
+        cmocka_unit_test(test_scope_is_a_set_order_repetition_and_blanks_do_not_count),
+        cmocka_unit_test(test_an_empty_scope_is_the_same_as_none_in_the_profile),
+        cmocka_unit_test(test_two_profiles_that_ask_for_the_same_share_a_token),
+        cmocka_unit_test(test_each_field_that_the_server_sees_makes_a_difference),
+        cmocka_unit_test(test_resources_and_form_fields_keep_their_order),
+        cmocka_unit_test(test_lists_that_join_to_the_same_text_differ),
+        cmocka_unit_test(test_a_text_does_not_move_from_one_field_to_the_next),
+        cmocka_unit_test(test_scopes_of_more_words_than_are_sorted_still_differ),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
