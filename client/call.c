@@ -15,7 +15,8 @@ static int check_field(const struct field *f, struct span value, struct dpop_err
     if (value.len > f->max)
         return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s is longer than %u bytes", f->name, f->max);
     if ((f->type == FIELD_TEXT || f->type == FIELD_TEXTS) && !text_valid(value))
-        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s is not UTF-8 text without control characters", f->name);
+        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s is not UTF-8 text without control characters",
+                           f->name);
     return DPOP_OK;
 }
 

@@ -99,8 +99,9 @@ static int write_some(struct connection *c, struct dpop_error *err)
 }
 
 /*
- * Takes the frame that answers the awaited request, dropping late answers in front of it. 1: taken, 0: it is not there yet,
- * -1: the agent broke the protocol. Request 0 stands for the connection as a whole, and only errors have it.
+ * Takes the frame that answers the awaited request, dropping late answers in front of it. 1: taken, 0: it is not
+ * there yet, -1: the agent broke the protocol. Request 0 stands for the connection as a whole, and only errors have
+ * it.
  */
 static int take_answer(struct connection *c, uint32_t awaited, struct frame *answer, struct dpop_error *err)
 {
@@ -162,7 +163,8 @@ static int timed_out(struct connection *c, size_t size, struct dpop_error *err)
                        "the agent did not answer in time");
 }
 
-int connection_exchange(struct connection *c, size_t begin, int64_t deadline, struct frame *answer, struct dpop_error *err)
+int connection_exchange(struct connection *c, size_t begin, int64_t deadline, struct frame *answer,
+                        struct dpop_error *err)
 {
     uint32_t awaited = c->last_request;
     size_t size = c->out.len - begin;
@@ -173,8 +175,8 @@ int connection_exchange(struct connection *c, size_t begin, int64_t deadline, st
     }
     if (size > c->max_frame) {
         take_back(&c->out, size);
-        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "the request has %zu bytes, the agent takes %zu at most", size,
-                           c->max_frame);
+        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL,
+                           "the request has %zu bytes, the agent takes %zu at most", size, c->max_frame);
     }
     if (write_some(c, err) != 0)
         return err->status;

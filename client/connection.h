@@ -3,9 +3,9 @@
  *
  *  closed ──connection_adopt──▶ open ──EOF, error, or bytes that are no frames──▶ closed
  *
- * One request is awaited at a time. One that ran into its deadline is abandoned: its answer, when it comes late, is known by
- * its lower number and dropped. Bytes of an abandoned request that the kernel had taken in part are sent to their end
- * before the next one; one of which no byte went out is taken back.
+ * One request is awaited at a time. One that ran into its deadline is abandoned: its answer, when it comes late, is
+ * known by its lower number and dropped. Bytes of an abandoned request that the kernel had taken in part are sent to
+ * their end before the next one; one of which no byte went out is taken back.
  *
  * Both buffers wipe what they held (tokens), as buffer.h promises.
  */
@@ -33,7 +33,8 @@ void connection_settle(struct connection *c);
 /* Begins a request: its fields are then put into c->out, and connection_exchange sends it. */
 size_t connection_begin(struct connection *c, uint16_t operation);
 /* Ends, sends and waits. The answer's fields point into c->in until connection_done. */
-int connection_exchange(struct connection *c, size_t begin, int64_t deadline, struct frame *answer, struct dpop_error *err);
+int connection_exchange(struct connection *c, size_t begin, int64_t deadline, struct frame *answer,
+                        struct dpop_error *err);
 void connection_done(struct connection *c); /* wipes the answer */
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Performs an easy handle with DPoP (dpop-agent-curl.h, the contract).
  *
- * One send is: authorize → transfer → at the end of the answer's header lines, outcome. The verdict decides before the body
- * comes whether this answer is passed on or dropped:
+ * One send is: authorize → transfer → at the end of the answer's header lines, outcome. The verdict decides before
+ * the body comes whether this answer is passed on or dropped:
  *
  *     HEAD ──verdict: stands──▶ PASS   held header lines are replayed, body and trailers stream to the application
  *       └────verdict: again───▶ DROP   body is thrown away, the next send follows
@@ -99,7 +99,8 @@ static int answer_read(struct answer *a, struct span head)
     return 0;
 }
 
-/* An answer that another send would follow stands if that send is not possible. The function's result, or 0: send again. */
+/* An answer that another send would follow stands if that send is not possible. The function's result, or 0: send
+ * again. */
 static int may_send_again(struct exchange *x)
 {
     if (!x->request->rewindable)

@@ -1,6 +1,6 @@
 /*
- * The public functions of libdpop-agent (dpop-agent.h, the contract): they turn arguments into a message, call the agent,
- * and copy its answer for the caller. Everything else is behind call_perform.
+ * The public functions of libdpop-agent (dpop-agent.h, the contract): they turn arguments into a message, call the
+ * agent, and copy its answer for the caller. Everything else is behind call_perform.
  */
 #include "dpop-agent.h"
 
@@ -208,11 +208,13 @@ void dpop_token_clear(struct dpop_token *token)
     token->expires_at = 0;
 }
 
-static int copy_authorization(const struct authorize_answer *answer, struct dpop_authorization *out, struct dpop_error *err)
+static int copy_authorization(const struct authorize_answer *answer, struct dpop_authorization *out,
+                              struct dpop_error *err)
 {
     bool failed = false;
     if (!printable(answer->url) || !printable(answer->authorization) || !printable(answer->dpop))
-        return failure_set(err, STATUS_AGENT_MISBEHAVED, NULL, "the agent's URL or header values are not printable ASCII");
+        return failure_set(err, STATUS_AGENT_MISBEHAVED, NULL,
+                           "the agent's URL or header values are not printable ASCII");
     struct dpop_authorization authorization = {
         .url = copy(answer->url, &failed),
         .authorization = copy(answer->authorization, &failed),

@@ -40,7 +40,8 @@ static int check_peer(int fd, const char *path, struct dpop_error *err)
         return failure_set(err, STATUS_AGENT_UNREACHABLE, NULL, "%s: the peer cannot be checked: %m", path);
     if (!endpoint_trusted(peer.uid, geteuid(), folder_owner(path)))
         return failure_set(err, STATUS_PEER_REFUSED, "find out who put it there; name the right socket with --socket",
-                           "%s: refused: user %u listens there, who is neither you nor root", path, (unsigned int)peer.uid);
+                           "%s: refused: user %u listens there, who is neither you nor root", path,
+                           (unsigned int)peer.uid);
     return DPOP_OK;
 }
 
@@ -63,12 +64,14 @@ static int connect_until(int fd, const struct sockaddr_un *address, int64_t dead
 static int connect_failed(const char *path, int error, struct dpop_error *err)
 {
     if (error == EACCES)
-        return failure_set(err, STATUS_PEER_REFUSED, "for the system's agent: join the group dpop-agent and log in again",
+        return failure_set(err, STATUS_PEER_REFUSED,
+                           "for the system's agent: join the group dpop-agent and log in again",
                            "%s: permission denied", path);
     if (error == ETIMEDOUT)
         return failure_set(err, STATUS_TIMEOUT, "the agent accepts no connections: look at its log",
                            "%s: the agent did not accept the connection in time", path);
-    return failure_set(err, STATUS_AGENT_UNREACHABLE, START_AN_AGENT, "no agent at %s (%s)", path, strerrordesc_np(error));
+    return failure_set(err, STATUS_AGENT_UNREACHABLE, START_AN_AGENT, "no agent at %s (%s)", path,
+                       strerrordesc_np(error));
 }
 
 /* Tries one path. *nobody is errno when nothing answers there, which may be passed over; otherwise 0. */

@@ -1,6 +1,6 @@
 /*
- * Inside the client library: one call of the agent with a message of proto/messages.h. The dpop command uses it, too, for
- * the operations that applications have no need of (status, keys, profiles, init).
+ * Inside the client library: one call of the agent with a message of proto/messages.h. The dpop command uses it, too,
+ * for the operations that applications have no need of (status, keys, profiles, init).
  *
  *     int status = call_perform(agent, &(struct call){.operation = …, …}, err);
  *     if (status == DPOP_OK) { copy what the answer's spans show; call_done(agent); }

@@ -292,13 +292,30 @@ int children_open(struct front *f)
     return sd_event_add_io(f->event, &c->control, CHANNEL_FD, EPOLLIN, on_control, c) < 0 ? -1 : 0;
 }
 
+/* Whoever waits for an answer is told, since what it holds is freed by that: its part has to be there still. */
+void children_end(struct children *c)
+{
+    struct error err;
+    (void)error_set(&err, STATUS_RESTARTED, "try again", "the agent is ending or reloading its configuration");
+    while (c != NULL && c->calls != NULL) {
+        struct call *call = c->calls;
+        finish(call, &err, span_of("", 0));
+        remove_call(c, call);
+    }
+}
+
 void children_free(struct children *c)
 {
+    struct error ending;
     if (c == NULL)
         return;
+    (void)error_set(&ending, STATUS_RESTARTED, NULL, "the agent ends");
     (void)sd_event_source_disable_unref(c->control);
-    while (c->calls != NULL)
-        remove_call(c, c->calls);
+    while (c->calls != NULL) {
+        struct call *call = c->calls;
+        finish(call, &ending, span_of("", 0));
+        remove_call(c, call);
+    }
     while (c->first != NULL) {
         struct child *child = c->first;
         c->first = child->next;

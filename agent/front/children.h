@@ -27,6 +27,7 @@ struct child {
 typedef void (*call_done)(void *context, const struct error *err, struct span fields);
 
 int children_open(struct front *f) MUST_CHECK; /* takes CHANNEL_FD */
+void children_end(struct children *c); /* tells everybody who waits for an answer that none will come */
 void children_free(struct children *c);
 void children_tick(struct children *c, uint64_t now);
 bool children_waiting(const struct children *c);

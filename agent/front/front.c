@@ -124,10 +124,12 @@ int front_main(const struct config *config, const char *configuration_path)
     else
         log_error("cannot start: %s", err.message);
     clients_free(f.clients);
+    keys_end(f.keys); /* who still waits is told, and frees what it holds */
+    children_end(f.children);
     children_free(f.children);
+    keys_free(f.keys);
     tokens_free(f.tokens);
     metadata_free(f.metadata);
-    keys_free(f.keys);
     policy_free(f.policy);
     streams_free(f.streams);
     nonce_table_free(f.nonces);

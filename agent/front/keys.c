@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define QUEUE_MAX 4096        /* jobs that may wait for one key */
-#define AT_WORKER_MAX 4       /* jobs that are at one worker at once: enough to keep it busy, few to lose */
+#define AT_WORKER_MAX 8       /* jobs that are at one worker at once: enough to keep it busy, few to lose */
 #define OPEN_TIMEOUT 30000000 /* microseconds a worker may take to be ready or to say why not */
 
 enum key_state { KEY_STARTING, KEY_STATE_READY, KEY_RECOVERING, KEY_REFUSED };
@@ -93,24 +93,6 @@ static void append(struct job ***end, struct job *job)
     *end = &job->next;
 }
 
-void keys_free(struct keys *keys)
-{
-    if (keys == NULL)
-        return;
-    for (size_t i = 0; i < keys->count; i++) {
-        struct key *key = &keys->keys[i];
-        while (key->first != NULL)
-            free(take_first(&key->first, &key->end));
-        for (unsigned int w = 0; w < key->config->workers; w++)
-            while (key->workers[w].first != NULL)
-                free(take_first(&key->workers[w].first, &key->workers[w].end));
-        free(key->workers);
-    }
-    free(keys->keys);
-    pin_turns_free(keys->turns);
-    free(keys);
-}
-
 struct key *keys_find(struct keys *keys, struct span name)
 {
     for (size_t i = 0; i < keys->count; i++)
@@ -139,6 +121,41 @@ static void finish(struct job *job, const struct error *err, const struct key_pu
     if (job->sign.done != NULL)
         job->sign.done(job->sign.context, err, public, signature);
     free(job);
+}
+
+/* As children_free: whoever waits for a signature is told. */
+void keys_free(struct keys *keys)
+{
+    struct error ending;
+    if (keys == NULL)
+        return;
+    (void)error_set(&ending, STATUS_RESTARTED, NULL, "the agent ends");
+    for (size_t i = 0; i < keys->count; i++) {
+        struct key *key = &keys->keys[i];
+        while (key->first != NULL)
+            finish(take_first(&key->first, &key->end), &ending, NULL, NULL);
+        for (unsigned int w = 0; w < key->config->workers; w++)
+            while (key->workers[w].first != NULL)
+                finish(take_first(&key->workers[w].first, &key->workers[w].end), &ending, NULL, NULL);
+        free(key->workers);
+    }
+    free(keys->keys);
+    pin_turns_free(keys->turns);
+    free(keys);
+}
+
+void keys_end(struct keys *keys)
+{
+    struct error err;
+    (void)error_set(&err, STATUS_RESTARTED, "try again", "the agent is ending or reloading its configuration");
+    for (size_t i = 0; keys != NULL && i < keys->count; i++) {
+        struct key *key = &keys->keys[i];
+        while (key->first != NULL)
+            finish(take_first(&key->first, &key->end), &err, NULL, NULL);
+        for (unsigned int w = 0; w < key->config->workers; w++)
+            while (key->workers[w].first != NULL)
+                finish(take_first(&key->workers[w].first, &key->workers[w].end), &err, NULL, NULL);
+    }
 }
 
 static struct worker *free_worker(struct key *key)

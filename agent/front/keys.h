@@ -34,6 +34,7 @@ struct sign_job {
 };
 
 int keys_open(struct front *f) MUST_CHECK;
+void keys_end(struct keys *keys); /* tells everybody who waits for a signature that none will come */
 void keys_free(struct keys *keys);
 void keys_tick(struct keys *keys, uint64_t now);
 bool keys_waiting(const struct keys *keys);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define READ_SIZE 16384
-#define FLUSH_EVERY 32           /* events after which is flushed even if more wait */
+#define EVENTS 64                /* that one round handles at the most, before its answers are sent */
 #define FRAMES_A_TURN 32
 #define OUT_PAUSE (256 * 1024)   /* unsent bytes from which on a client is not read from */
 
@@ -19,18 +19,22 @@ struct streams {
     struct front *front;
     struct stream *dirty;
     struct stream *behind, **behind_end; /* in the order of their turns */
-    sd_event_source *flush, *turn;
-    unsigned int events;
+    int epoll; /* of all streams; it is one source of the event loop, which asks the kernel anew after every source */
+    sd_event_source *round, *turn;
+    struct epoll_event events[EVENTS]; /* of the round at work; a stream that is closed meanwhile is taken out */
+    int count;
 };
 
-static int on_flush(sd_event_source *source, void *userdata)
+static int on_round(sd_event_source *source, int fd, uint32_t revents, void *userdata);
+static int on_turn(sd_event_source *source, void *userdata);
+
+/* The event loop is about to wait. */
+static int on_wait(sd_event_source *source, void *userdata)
 {
     (void)source;
     streams_flush(userdata);
     return 0;
 }
-
-static int on_turn(sd_event_source *source, void *userdata);
 
 struct streams *streams_new(struct front *f)
 {
@@ -39,9 +43,10 @@ struct streams *streams_new(struct front *f)
         return NULL;
     streams->front = f;
     streams->behind_end = &streams->behind;
-    if (sd_event_add_defer(f->event, &streams->flush, on_flush, streams) < 0 ||
-        sd_event_source_set_priority(streams->flush, SD_EVENT_PRIORITY_IDLE) < 0 ||
-        sd_event_source_set_enabled(streams->flush, SD_EVENT_OFF) < 0 ||
+    streams->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (streams->epoll < 0 ||
+        sd_event_add_io(f->event, &streams->round, streams->epoll, EPOLLIN, on_round, streams) < 0 ||
+        sd_event_source_set_prepare(streams->round, on_wait) < 0 ||
         sd_event_add_defer(f->event, &streams->turn, on_turn, streams) < 0 ||
         sd_event_source_set_priority(streams->turn, SD_EVENT_PRIORITY_NORMAL + 1) < 0 ||
         sd_event_source_set_enabled(streams->turn, SD_EVENT_OFF) < 0) {
@@ -55,8 +60,10 @@ void streams_free(struct streams *streams)
 {
     if (streams == NULL)
         return;
-    (void)sd_event_source_disable_unref(streams->flush);
+    (void)sd_event_source_disable_unref(streams->round);
     (void)sd_event_source_disable_unref(streams->turn);
+    if (streams->epoll >= 0)
+        (void)close(streams->epoll);
     free(streams);
 }
 
@@ -71,7 +78,8 @@ static void watch(struct stream *s)
     if (s->events == events)
         return;
     s->events = events;
-    (void)sd_event_source_set_io_events(s->source, events);
+    struct epoll_event event = {.events = events, .data = {.ptr = s}};
+    (void)epoll_ctl(s->front->streams->epoll, EPOLL_CTL_MOD, s->fd, &event);
 }
 
 /* The stream has frames that it may take in its next turn. */
@@ -152,7 +160,6 @@ static void forget_dirty(struct stream *s)
 
 void streams_flush(struct streams *streams)
 {
-    streams->events = 0;
     while (streams->dirty != NULL) {
         struct stream *s = streams->dirty;
         forget_dirty(s);
@@ -169,7 +176,6 @@ void stream_send(struct stream *s)
     s->dirty = true;
     s->next_dirty = streams->dirty;
     streams->dirty = s;
-    (void)sd_event_source_set_enabled(streams->flush, SD_EVENT_ONESHOT);
 }
 
 void stream_end(struct stream *s)
@@ -233,8 +239,6 @@ static void give_turn(struct streams *streams)
         else
             watch(s);
     }
-    if (++streams->events >= FLUSH_EVERY)
-        streams_flush(streams);
 }
 
 /* Nothing else is to be done. */
@@ -262,13 +266,10 @@ static int read_some(struct stream *s)
     return take_frames(s);
 }
 
-static int on_event(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void on_event(struct stream *s, uint32_t revents)
 {
-    struct stream *s = userdata;
     struct streams *streams = s->front->streams;
     int r = 0;
-    (void)source;
-    (void)fd;
     if (revents & EPOLLOUT)
         r = flush(s);
     if (r == 0 && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
@@ -276,6 +277,18 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *use
     if (r != 0)
         closed(s);
     give_turn(streams);
+}
+
+static int on_round(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct streams *streams = userdata;
+    (void)source;
+    (void)revents;
+    streams->count = epoll_wait(fd, streams->events, EVENTS, 0);
+    for (int i = 0; i < streams->count; i++)
+        if (streams->events[i].data.ptr != NULL)
+            on_event(streams->events[i].data.ptr, streams->events[i].events);
+    streams->count = 0;
     return 0;
 }
 
@@ -289,11 +302,22 @@ int stream_open(struct stream *s, struct front *f, int fd, size_t max_frame, siz
     s->partial_since = s->unread_since = 0;
     buffer_init(&s->in, FRAME_MAX > max_frame ? FRAME_MAX + READ_SIZE : max_frame + READ_SIZE);
     buffer_init(&s->out, out_max);
-    if (sd_event_add_io(f->event, &s->source, fd, EPOLLIN, on_event, s) < 0) {
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = s}};
+    if (epoll_ctl(f->streams->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
         stream_close(s);
         return -1;
     }
     return 0;
+}
+
+/* close() alone would not do while another process holds a copy of the descriptor. */
+static void stop_watching(const struct stream *s)
+{
+    struct streams *streams = s->front->streams;
+    (void)epoll_ctl(streams->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+    for (int i = 0; i < streams->count; i++)
+        if (streams->events[i].data.ptr == s)
+            streams->events[i].data.ptr = NULL;
 }
 
 void stream_close(struct stream *s)
@@ -302,7 +326,7 @@ void stream_close(struct stream *s)
         return;
     forget_dirty(s);
     leave_turns(s);
-    s->source = sd_event_source_disable_unref(s->source);
+    stop_watching(s);
     (void)close(s->fd);
     s->fd = -1;
     buffer_free(&s->in);

@@ -1,7 +1,7 @@
 /*
  * A stream of frames in the event loop: the front's side of every connection and channel.
  *
- * What is put into `out` is sent when no other event waits, so that the frames of one round go out in one write. A client
+ * What is put into `out` is sent before the loop waits again, so that the frames of one round go out in one write. A client
  * that does not read is not read from either, until it has taken what it was sent; a child is always read from, or the two
  * could wait for each other. However many frames came at once, a stream takes a few in a turn and then waits for its next.
  */
@@ -14,7 +14,6 @@
 struct stream {
     struct front *front;
     int fd;
-    sd_event_source *source;
     struct buffer in, out;
     size_t max_frame;
     uint32_t events; /* what the event loop watches */

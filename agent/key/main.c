@@ -18,8 +18,10 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define BATCH 4 /* signatures that wait for each other's write at most */
+#define BATCH 4            /* signatures that wait for each other's write at most, */
+#define BATCH_TIME 1000000 /* unless they take longer than this many nanoseconds: a slow token's answers leave at once */
 
 struct opened {
     struct uri uri;
@@ -128,25 +130,36 @@ static enum status sign(const struct opened *o, const struct frame *frame, struc
     return status;
 }
 
+static int64_t now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 /* Answers requests until the channel ends (STATUS_OK) or something fails. What came together is answered together. */
 static enum status serve(const struct opened *o, struct channel *channel, struct error *err)
 {
     struct frame frame;
     unsigned int unsent = 1; /* KEY_READY */
+    int64_t begun = 0;
     for (;;) {
         int r = channel_take(channel, &frame);
         if (r < 0)
             return error_set(err, STATUS_AGENT_MISBEHAVED, NULL, "the front sent a malformed frame");
         enum status status = r > 0 ? sign(o, &frame, &channel->out, err) : STATUS_OK;
         unsent += r > 0 ? 1 : 0;
-        if ((r == 0 || unsent >= BATCH || status != STATUS_OK) && channel_flush(channel) != 0)
+        bool due = r == 0 || unsent >= BATCH || status != STATUS_OK || now() - begun > BATCH_TIME;
+        if (due && channel_flush(channel) != 0)
             return STATUS_OK;
         if (status != STATUS_OK)
             return status;
-        if (r == 0 || unsent >= BATCH)
-            unsent = 0;
         if (r == 0 && channel_fill(channel) != 1)
             return STATUS_OK;
+        if (due) {
+            unsent = 0;
+            begun = now();
+        }
     }
 }
 

@@ -28,7 +28,9 @@ enum status module_set_environment(const struct strings *environment, struct err
 
 enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err)
 {
-    return error_set(err, ckr_status(rv), "look at the token and its module", "%s in %s: %s", call, m->path, ckr_text(rv).text);
+    enum status status = ckr_status(rv);
+    return error_set(err, status, status == STATUS_KEY_ABSENT ? "plug the token in" : NULL, "%s in %s: %s", call, m->path,
+                     ckr_text(rv).text);
 }
 
 /* p11-kit's "unmanaged": calls go straight to the module, and nobody else in this process uses it. */

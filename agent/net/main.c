@@ -1,7 +1,7 @@
 /*
  * The net process: HTTP transfers with authorization servers for the front, many at once, on one libcurl multi handle.
  *
- * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes an transfer; when
+ * The loop waits for the servers' sockets and the channel together. Each INTERNAL_FETCH becomes a transfer; when
  * libcurl is done with it, its answer or error goes back under the request's number, in whatever order they come. A
  * server that never answers costs its own transfer its own time-out and nobody anything else. Reading the channel
  * never waits, since it is only read when something is there; writing may, and the front always reads. When the

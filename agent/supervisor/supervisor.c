@@ -26,11 +26,13 @@ struct supervisor {
     struct config *config;
     struct config *next_config; /* good, and waiting for the old family to end */
     bool configured, next_configured;
+    bool reload_again; /* asked for while a reload was under way: the file may have changed since it was read */
     struct family *family;
     bool stopping;
 };
 
 static int start_family(struct supervisor *s);
+static void reload(void *context);
 
 /* A file that is not there is an agent without configuration, which can still make a first key (dpop init). */
 static enum status read_configuration(const struct supervisor *s, struct config **out, bool *configured, struct error *err)
@@ -66,6 +68,10 @@ static void on_ended(void *context)
     s->next_config = NULL;
     log_open("supervisor", s->config->agent.log_level);
     (void)start_family(s);
+    if (s->reload_again) {
+        s->reload_again = false;
+        reload(s);
+    }
 }
 
 static int on_restart(sd_event_source *source, uint64_t usec, void *userdata)
@@ -99,7 +105,8 @@ static void reload(void *context)
     struct config *config = NULL;
     struct error err;
     bool configured;
-    if (s->stopping || s->next_config != NULL)
+    s->reload_again = s->next_config != NULL;
+    if (s->stopping || s->reload_again)
         return;
     if (read_configuration(s, &config, &configured, &err) != STATUS_OK ||
         listen_share(&s->listener, shared(config), &err) != STATUS_OK) {

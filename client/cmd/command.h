@@ -1,8 +1,9 @@
 /*
  * The dpop command: a table of verbs (main.c), one file per verb (verb_*.c), and what a verb is given to work with.
  *
- * A verb parses its own options one at a time, talks to the agent through `command_*`, prints its result (text for people,
- * or one JSON value) and returns the command's exit status. Errors go through report.h, which knows both forms.
+ * A verb parses its own options one at a time, talks to the agent through `command_*`, prints its result (text for
+ * people, or one JSON value) and returns the command's exit status. Errors go through report.h, which knows both
+ * forms.
  */
 #ifndef CMD_COMMAND_H
 #define CMD_COMMAND_H
@@ -38,8 +39,8 @@ struct verb {
     void (*clear)(void *options); /* frees what the options hold; may be NULL */
 };
 
-extern const struct verb verb_init, verb_status, verb_key_list, verb_key_show, verb_profile_list, verb_proof, verb_token,
-    verb_headers, verb_request;
+extern const struct verb verb_init, verb_status, verb_key_list, verb_key_show, verb_profile_list, verb_proof,
+    verb_token, verb_headers, verb_request;
 
 /* Connects once. A status; `err` is filled. */
 int command_connect(struct command *cmd, struct dpop_error *err);

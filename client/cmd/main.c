@@ -1,8 +1,8 @@
 /*
  * dpop: the verbs as a table, the options that all of them take, and help.
  *
- * Options may stand before the verb, behind it, and between its words. All of the line is read before the first mistake in
- * it is reported, so that --json is honoured wherever it stands.
+ * Options may stand before the verb, behind it, and between its words. All of the line is read before the first
+ * mistake in it is reported, so that --json is honoured wherever it stands.
  */
 #include "command.h"
 #include "report.h"
@@ -125,7 +125,8 @@ static void combine(struct option *out, const struct option *own)
     memcpy(out, global_options, sizeof(global_options));
 }
 
-/* Reads options; with `stop` up to the first word that is none, otherwise all. Returns the index of the first operand. */
+/* Reads options; with `stop` up to the first word that is none, otherwise all. Returns the index of the first
+ * operand. */
 static int read_options(struct command *cmd, struct line *line, int argc, char **argv, bool stop)
 {
     struct option options[MOST_OPTIONS];

@@ -4,8 +4,8 @@
  *     dpop: key "work" is absent: no token "x"            on standard error
  *       next: plug it in or check uri in [key work]
  *
- * With --json standard output gets one object, {"error": {"status", "name", "message", "next", "http_status", …}}, so that
- * it is valid JSON whatever happens.
+ * With --json standard output gets one object, {"error": {"status", "name", "message", "next", "http_status", …}}, so
+ * that it is valid JSON whatever happens.
  */
 #ifndef CMD_REPORT_H
 #define CMD_REPORT_H

@@ -1,8 +1,8 @@
 /*
  * The body of `dpop request`: none, the text of -d, a file (-d @FILE) or standard input (-d @-).
  *
- * A regular file is read from where it stands and can be rewound, standard input included. A pipe cannot: it is streamed
- * in chunks and never sent twice. Nothing is buffered.
+ * A regular file is read from where it stands and can be rewound, standard input included. A pipe cannot: it is
+ * streamed in chunks and never sent twice. Nothing is buffered.
  */
 #ifndef CMD_REQUEST_BODY_H
 #define CMD_REQUEST_BODY_H

@@ -27,8 +27,8 @@ void request_sink_free(struct request_sink *s)
 
 static int refused(struct request_sink *s)
 {
-    (void)snprintf(s->failure, sizeof(s->failure), "%s cannot be written: %s", s->path != NULL ? s->path : "standard output",
-                   strerror(errno));
+    (void)snprintf(s->failure, sizeof(s->failure), "%s cannot be written: %s",
+                   s->path != NULL ? s->path : "standard output", strerror(errno));
     return -1;
 }
 
@@ -45,7 +45,8 @@ static int keep(struct request_sink *s, struct buffer *b, const void *data, size
 {
     buffer_put(b, data, len);
     if (b->failed)
-        (void)snprintf(s->failure, sizeof(s->failure), "the answer is too large for --json; write it to a file with -o");
+        (void)snprintf(s->failure, sizeof(s->failure),
+                       "the answer is too large for --json; write it to a file with -o");
     return b->failed ? -1 : 0;
 }
 

@@ -2,7 +2,8 @@
  * Where the answer of `dpop request` goes: standard output or a file, with its header lines (-i) or without; or, with
  * --json and without a file, into memory, to become one JSON value.
  *
- * The file is opened when the first byte of the final answer comes, so that a request that fails before leaves it as it was.
+ * The file is opened when the first byte of the final answer comes, so that a request that fails before leaves it as
+ * it was.
  */
 #ifndef CMD_REQUEST_SINK_H
 #define CMD_REQUEST_SINK_H

@@ -41,7 +41,8 @@ int secret_file_read(struct buffer *out, const char *path, struct dpop_error *er
     while (out->len > 0 && strchr("\r\n", out->data[out->len - 1]) != NULL && out->data[out->len - 1] != '\0')
         out->len--;
     if (out->failed || out->len > LIMIT_ACCESS_TOKEN)
-        result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s holds more than %d bytes", path, LIMIT_ACCESS_TOKEN);
+        result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s holds more than %d bytes", path,
+                             LIMIT_ACCESS_TOKEN);
     else if (result != 0)
         result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s cannot be read: %s", path, strerror(error));
     else if (out->len == 0 || memchr(out->data, '\0', out->len) != NULL)

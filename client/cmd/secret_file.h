@@ -5,7 +5,8 @@
 #include "buffer.h"
 #include "dpop-agent.h"
 
-/* At most LIMIT_ACCESS_TOKEN bytes, without the line break at the end. `out` is NUL-terminated text; the caller frees it. */
+/* At most LIMIT_ACCESS_TOKEN bytes, without the line break at the end. `out` is NUL-terminated text; the caller frees
+ * it. */
 int secret_file_read(struct buffer *out, const char *path, struct dpop_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * The agent's descriptions of keys and profiles, as JSON members and as words for people; shared by the verbs that show them.
+ * The agent's descriptions of keys and profiles, as JSON members and as words for people; shared by the verbs that
+ * show them.
  */
 #ifndef CMD_SHOW_H
 #define CMD_SHOW_H
@@ -9,7 +10,8 @@
 
 void show_key_json(struct json *j, const struct key_info *key);
 void show_profile_json(struct json *j, const struct profile_info *profile);
-void show_jwk_json(struct json *j, const char *name, const struct key_info *key); /* null before the key has been seen */
+/* null before the key has been seen */
+void show_jwk_json(struct json *j, const char *name, const struct key_info *key);
 bool show_has_jwk(const struct key_info *key);
 void show_attributes(const struct key_info *key, char *out, size_t size); /* "sensitive, never-extractable, …" */
 /* A span as printf's %.*s takes it; "-" when it is absent or empty. */

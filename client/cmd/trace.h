@@ -4,8 +4,8 @@
  *     > Authorization: DPoP <masked>
  *     > DPoP: {"typ":"dpop+jwt",…} {"jti":"…","htm":"GET",…} <signature masked>
  *
- * libcurl gives header lines in pieces of any size: only whole lines are looked at and printed. Bodies and libcurl's own
- * remarks (which repeat header values on HTTP/2) are not shown.
+ * libcurl gives header lines in pieces of any size: only whole lines are looked at and printed. Bodies and libcurl's
+ * own remarks (which repeat header values on HTTP/2) are not shown.
  */
 #ifndef CMD_TRACE_H
 #define CMD_TRACE_H

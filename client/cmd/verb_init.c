@@ -4,6 +4,8 @@
 #include "report.h"
 #include "show.h"
 
+#define TIMEOUT_MS 90000 /* tokens are slow to make; the agent itself gives up after 60 s */
+
 struct options {
     const char *name;
     const char *module;
@@ -29,9 +31,10 @@ static int print(const struct command *cmd, const struct init_answer *a)
 {
     struct json j;
     if (!cmd->json) {
-        (void)printf("key            %.*s\nthumbprint     %.*s\ntoken folder   %.*s\nPIN file       %.*s\n"
-                     "configuration  %.*s\n\nNext: add a [profile NAME] to the configuration; see dpop-agent.conf(5).\n",
-                     SHOW(a->uri), SHOW(a->jkt), SHOW(a->token_folder), SHOW(a->pin_file), SHOW(a->configuration));
+        (void)printf(
+            "key            %.*s\nthumbprint     %.*s\ntoken folder   %.*s\nPIN file       %.*s\n"
+            "configuration  %.*s\n\nNext: add a [profile NAME] to the configuration; see dpop-agent.conf(5).\n",
+            SHOW(a->uri), SHOW(a->jkt), SHOW(a->token_folder), SHOW(a->pin_file), SHOW(a->configuration));
         return report_printed();
     }
     json_init(&j);
@@ -53,8 +56,10 @@ static int run(struct command *cmd, char **operands, int count)
     struct dpop_error err;
     (void)operands;
     (void)count;
-    if (command_call(cmd, OPERATION_INIT, &message_init_request, &in, &message_init_answer, &answer, sizeof(answer), &err) !=
-        DPOP_OK)
+    if (cmd->timeout_ms == 0)
+        cmd->timeout_ms = TIMEOUT_MS;
+    if (command_call(cmd, OPERATION_INIT, &message_init_request, &in, &message_init_answer, &answer, sizeof(answer),
+                     &err) != DPOP_OK)
         return report_error(cmd, &err);
     int status = print(cmd, &answer);
     call_done(cmd->agent);

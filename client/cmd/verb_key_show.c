@@ -14,10 +14,11 @@ static void print_text(const struct key_info *key)
         (void)printf("reason      %.*s\n", SHOW(key->reason));
     if (key->next.len > 0)
         (void)printf("next        %.*s\n", SHOW(key->next));
-    (void)printf("URI         %.*s\ntoken       %.*s\nmodel       %.*s\nthumbprint  %.*s\nattributes  %s\nimported    %s\n"
-                 "JWK         ",
-                 SHOW(key->uri), SHOW(key->token), SHOW(key->model), SHOW(key->jkt), attributes[0] != '\0' ? attributes : "-",
-                 key->imported ? "yes: the key was not made in the token" : "no");
+    (void)printf(
+        "URI         %.*s\ntoken       %.*s\nmodel       %.*s\nthumbprint  %.*s\nattributes  %s\nimported    %s\n"
+        "JWK         ",
+        SHOW(key->uri), SHOW(key->token), SHOW(key->model), SHOW(key->jkt), attributes[0] != '\0' ? attributes : "-",
+        key->imported ? "yes: the key was not made in the token" : "no");
 }
 
 static int print(const struct command *cmd, const struct key_info *key)
@@ -47,7 +48,8 @@ static int find(const struct keys_answer *answer, const char *name, struct key_i
         if (status != DPOP_OK || span_is(key->name, name))
             return status;
     }
-    return failure_set(err, STATUS_UNKNOWN_KEY, "dpop key list shows the keys that there are", "there is no key \"%s\"", name);
+    return failure_set(err, STATUS_UNKNOWN_KEY, "dpop key list shows the keys that there are",
+                       "there is no key \"%s\"", name);
 }
 
 static int run(struct command *cmd, char **operands, int count)

@@ -79,7 +79,9 @@ static const char *take_option(struct command *cmd, int c, char *value)
         o->ca_file = value;
         break;
     case OPTION_CONNECT_TIMEOUT:
-        return command_seconds(value, LONGEST, &o->connect_timeout) == 0 ? NULL : "--connect-timeout takes 1 to 86400 seconds";
+        return command_seconds(value, LONGEST, &o->connect_timeout) == 0
+                   ? NULL
+                   : "--connect-timeout takes 1 to 86400 seconds";
     default:
         return command_seconds(value, LONGEST, &o->max_time) == 0 ? NULL : "--max-time takes 1 to 86400 seconds";
     }
@@ -123,8 +125,8 @@ static CURLcode set_up(CURL *easy, const struct options *o, const char *method, 
     return code;
 }
 
-static int print_json(const struct request_sink *sink, const struct dpop_curl_result *result, const char *url, int status,
-                      const struct dpop_error *err)
+static int print_json(const struct request_sink *sink, const struct dpop_curl_result *result, const char *url,
+                      int status, const struct dpop_error *err)
 {
     struct json j;
     json_init(&j);
@@ -235,7 +237,7 @@ const struct verb verb_request = {
     .summary = "Send a request with token and proof",
     .help = "  -X, --method METHOD        default GET, or POST with -d\n"
             "  -H, --header 'NAME: VALUE' may be repeated; not Authorization and DPoP\n"
-            "  -d, --data DATA            the body; @FILE from a file, @- from standard input (a pipe is sent once only)\n"
+            "  -d, --data DATA            the body; @FILE: a file, @-: standard input (a pipe is sent only once)\n"
             "  -i, --include              the answer's header lines, too\n"
             "  -o, --output FILE          the answer into a file\n"
             "  -v, --verbose              the exchange on standard error, tokens and signatures masked\n"

@@ -65,8 +65,8 @@ static int show_process(const struct walk *w, struct span item)
     if (status != DPOP_OK)
         return status;
     if (w->json == NULL) {
-        (void)printf("process        %.*s: %.*s, pid %u, started %u time%s\n", SHOW(p.name), SHOW(p.state), p.pid, p.starts,
-                     p.starts == 1 ? "" : "s");
+        (void)printf("process        %.*s: %.*s, pid %u, started %u time%s\n", SHOW(p.name), SHOW(p.state), p.pid,
+                     p.starts, p.starts == 1 ? "" : "s");
         return DPOP_OK;
     }
     json_open(w->json, NULL, '{');
@@ -142,8 +142,8 @@ static int run(struct command *cmd, char **operands, int count)
     struct dpop_error err;
     (void)operands;
     (void)count;
-    if (command_call(cmd, OPERATION_STATUS, &message_empty, &(struct empty_message){false}, &message_status_answer, &answer,
-                     sizeof(answer), &err) != DPOP_OK)
+    if (command_call(cmd, OPERATION_STATUS, &message_empty, &(struct empty_message){false}, &message_status_answer,
+                     &answer, sizeof(answer), &err) != DPOP_OK)
         return report_error(cmd, &err);
     int status = cmd->json ? print_json(cmd, &answer, &err) : print_text(cmd, &answer, &err);
     call_done(cmd->agent);

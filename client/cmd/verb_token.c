@@ -1,4 +1,5 @@
-/* dpop token PROFILE: an access token. It is of no use without the key, but still printed only because it was asked for. */
+/* dpop token PROFILE: an access token. It is of no use without the key, but still printed only because it was asked
+ * for. */
 #include "command.h"
 #include "report.h"
 

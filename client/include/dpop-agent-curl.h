@@ -2,18 +2,18 @@
  * libdpop-agent-curl: performs a libcurl easy handle with DPoP. Needs libdpop-agent and libcurl 7.85 or later.
  *
  * Set the URL, the method and the body on the handle as for any other request, then call dpop_curl_perform instead of
- * curl_easy_perform. It adds `Authorization` and `DPoP` headers, gives the agent every answer's nonces and challenges, and
- * sends once more when the agent says that this will help (RFC 9449 sections 8 and 9: a nonce; an expired token).
+ * curl_easy_perform. It adds `Authorization` and `DPoP` headers, gives the agent every answer's nonces and challenges,
+ * and sends once more when the agent says that this will help (RFC 9449 sections 8 and 9: a nonce; an expired token).
  *
- *  - The callbacks for body and header lines stand in the request, because libcurl cannot tell which ones a handle has. They
- *    see the final answer only: an answer that is followed by another send is dropped, as are 1xx answers.
- *  - The verdict is asked for when an answer's header lines are complete (64 KiB of them at most), before any byte of its
- *    body is passed on; bodies stream and are never held.
- *  - A body is sent again only if the caller says that this is possible (`rewindable`, and `rewind` where curl has a read
- *    callback); otherwise the first answer is the final one and the result is DPOP_CURL_NOT_REWINDABLE.
+ *  - The callbacks for body and header lines stand in the request, because libcurl cannot tell which ones a handle has.
+ *    They see the final answer only: an answer that is followed by another send is dropped, as are 1xx answers.
+ *  - The verdict is asked for when an answer's header lines are complete (64 KiB of them at most), before any byte of
+ *    its body is passed on; bodies stream and are never held.
+ *  - A body is sent again only if the caller says that this is possible (`rewindable`, and `rewind` where curl has a
+ *    read callback); otherwise the first answer is the final one and the result is DPOP_CURL_NOT_REWINDABLE.
  *  - At most 3 sends. Redirects are not followed: each hop would need a proof of its own.
- *  - Options of the handle that the function takes over, and leaves at libcurl's defaults unless said otherwise: URL (the
- *    normalised form that the proof was made for; it stays), HTTPHEADER, WRITEFUNCTION, WRITEDATA, HEADERFUNCTION,
+ *  - Options of the handle that the function takes over, and leaves at libcurl's defaults unless said otherwise: URL
+ *    (the normalised form that the proof was made for; it stays), HTTPHEADER, WRITEFUNCTION, WRITEDATA, HEADERFUNCTION,
  *    HEADERDATA, FOLLOWLOCATION (0), FAILONERROR (0), PATH_AS_IS (stays 1), SUPPRESS_CONNECT_HEADERS (stays 1),
  *    PROTOCOLS_STR (stays "http,https"; plain http only where the agent's configuration allows it).
  */
@@ -30,7 +30,7 @@ extern "C" {
 /* Results besides DPOP_OK and the status codes of dpop-agent.h. */
 #define DPOP_CURL_TRANSFER_FAILED (-1) /* see curl_code */
 #define DPOP_CURL_NOT_REWINDABLE (-2)  /* a second send was due, but the body cannot be rewound */
-#define DPOP_CURL_REFUSED (-3)         /* the resource server refused the token or the proof for good; its answer stands */
+#define DPOP_CURL_REFUSED (-3)         /* the server refused the token or the proof for good; its answer stands */
 
 struct dpop_curl_request {
     const char *profile;
@@ -40,9 +40,9 @@ struct dpop_curl_request {
     const char *scope;           /* NULL: the profile's */
     const char *const *resources;
     int rewindable;              /* 1: the body may be sent again (none, POSTFIELDS, MIMEPOST, or `rewind` is given) */
-    int (*rewind)(void *data);   /* called before each further send: moves the read callback's source back; 0: done. Or NULL */
+    int (*rewind)(void *data);   /* before each further send: moves the read callback's source back; 0: done. Or NULL */
     void *rewind_data;
-    curl_write_callback write;   /* as CURLOPT_WRITEFUNCTION; NULL: fwrite to write_data, a FILE, or stdout if that is NULL */
+    curl_write_callback write;   /* as CURLOPT_WRITEFUNCTION; NULL: fwrite to write_data, a FILE, or stdout if NULL */
     void *write_data;
     curl_write_callback header;  /* as CURLOPT_HEADERFUNCTION; NULL: header lines are not passed on */
     void *header_data;

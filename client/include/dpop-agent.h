@@ -7,7 +7,8 @@
  *     struct dpop_authorization auth = {0};
  *     struct dpop_error err;
  *     if (dpop_agent_connect(&agent, NULL, 0, &err) != DPOP_OK ||
- *         dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = url}, &auth, &err))
+ *         dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = url},
+ *                              &auth, &err))
  *         fprintf(stderr, "%s; %s\n", err.message, err.next);
  *     ... send GET auth.url with the headers "Authorization: " auth.authorization and "DPoP: " auth.dpop ...
  *     ... then dpop_agent_outcome() says whether the answer stands or is worth another send ...
@@ -15,15 +16,16 @@
  *     dpop_agent_close(&agent);
  *
  * Rules for every function here
- *  - It returns DPOP_OK (0) or a status code, the numbers of PROTOCOL.md section "Status codes"; `err`, which may be NULL,
- *    then says what failed, where, and what to do next. Outputs are written on success only.
+ *  - It returns DPOP_OK (0) or a status code, the numbers of PROTOCOL.md section "Status codes"; `err`, which may be
+ *    NULL, then says what failed, where, and what to do next. Outputs are written on success only.
  *  - Strings are UTF-8 and NUL-terminated. Inputs are copied. Results belong to the caller, who frees them with the
  *    result's _clear function, which wipes them.
- *  - Every call ends by its deadline: `timeout_ms` milliseconds after it began, 0 meaning DPOP_DEFAULT_TIMEOUT_MS. A call
- *    that ran into it gives DPOP_TIMEOUT, and the connection is still good.
- *  - A lost connection (agent restarted) is opened again, once, by the next call; a call in flight when it was lost gives
- *    DPOP_AGENT_UNREACHABLE.
- *  - One handle belongs to one thread at a time; there is no global state, no signal is raised, no descriptor is inherited.
+ *  - Every call ends by its deadline: `timeout_ms` milliseconds after it began, 0 meaning DPOP_DEFAULT_TIMEOUT_MS. A
+ *    call that ran into it gives DPOP_TIMEOUT, and the connection is still good.
+ *  - A lost connection (agent restarted) is opened again, once, by the next call; a call in flight when it was lost
+ *    gives DPOP_AGENT_UNREACHABLE.
+ *  - One handle belongs to one thread at a time; there is no global state, no signal is raised, no descriptor is
+ *    inherited.
  */
 #ifndef DPOP_AGENT_H
 #define DPOP_AGENT_H
@@ -137,7 +139,7 @@ struct dpop_authorize {
     const char *profile;
     const char *method;
     const char *url;
-    const struct dpop_authorization *earlier; /* whose outcome was DPOP_RETRY or DPOP_REFRESH, else NULL; not `out` itself */
+    const struct dpop_authorization *earlier; /* whose outcome was DPOP_RETRY or DPOP_REFRESH, else NULL; not `out` */
     const char *scope;
     const char *const *resources;
     uint32_t timeout_ms;

@@ -1,8 +1,9 @@
 /*
  * Fuzzes what reads bytes from a peer: frames, and the fields of every message in them.
  *
- * What was decoded must encode to something that decodes to the same again (and, being in canonical order then, encodes to
- * the same bytes). The input is a stream of frames, as on a socket; the corpus is made from tests/vectors/wire.txt.
+ * What was decoded must encode to something that decodes to the same again (and, being in canonical order then,
+ * encodes to the same bytes). The input is a stream of frames, as on a socket; the corpus is made from
+ * tests/vectors/wire.txt.
  */
 #include "../unit/every_message.h"
 #include "frame.h"

@@ -1,4 +1,5 @@
-/* usage: make_corpus WIRE.TXT FOLDER: writes the frame of every vector into a file of its own, and all of them into one. */
+/* usage: make_corpus WIRE.TXT FOLDER: writes the frame of every vector into a file of its own, and all of them into
+ * one. */
 #include "../unit/wire_vectors.h"
 
 static int write_file(const char *folder, unsigned int number, struct span bytes)

@@ -1,4 +1,5 @@
-/* What the tests of the client library have in common: a handle on a fake agent, and a call that shows that it works. */
+/* What the tests of the client library have in common: a handle on a fake agent, and a call that shows that it works.
+ */
 #ifndef TEST_CLIENT_CALLS_H
 #define TEST_CLIENT_CALLS_H
 

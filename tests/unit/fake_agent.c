@@ -161,7 +161,8 @@ static void answer_token(int fd, const struct frame *frame)
                                        .expires_in = 300, .expires_at = 1795000000, .jkt = span_text(JKT)});
 }
 
-/* A retry gets another attempt and another proof. The proof's parts are {"typ":"dpop+jwt"}, {"jti":"x"} and a signature. */
+/* A retry gets another attempt and another proof. The proof's parts are {"typ":"dpop+jwt"}, {"jti":"x"} and a
+ * signature. */
 static void answer_authorize(int fd, const struct frame *frame)
 {
     struct authorize_request in;
@@ -217,27 +218,43 @@ static void answer_lists(int fd, const struct frame *frame)
     list_builder_init(&processes, 65536);
     uint8_t x[32] = {1}, y[32] = {2};
     list_builder_add(&keys, &message_key_info,
-                     &(struct key_info){.name = span_text("work"), .state = span_text("ready"), .jkt = span_text(JKT),
-                                        .uri = span_text("pkcs11:object=work"), .x = span_of(x, 32), .y = span_of(y, 32),
-                                        .attributes = KEY_SENSITIVE | KEY_LOCAL, .token = span_text("tok \"en\""),
-                                        .model = span_text("SoftHSM v2"), .workers = 2});
+                     &(struct key_info){.name = span_text("work"),
+                                        .state = span_text("ready"),
+                                        .jkt = span_text(JKT),
+                                        .uri = span_text("pkcs11:object=work"),
+                                        .x = span_of(x, 32),
+                                        .y = span_of(y, 32),
+                                        .attributes = KEY_SENSITIVE | KEY_LOCAL,
+                                        .token = span_text("tok \"en\""),
+                                        .model = span_text("SoftHSM v2"),
+                                        .workers = 2});
     list_builder_add(&keys, &message_key_info,
-                     &(struct key_info){.name = span_text("spare"), .state = span_text("locked"),
-                                        .reason = span_text("the PIN was refused"), .next = span_text("correct the PIN")});
+                     &(struct key_info){.name = span_text("spare"),
+                                        .state = span_text("locked"),
+                                        .reason = span_text("the PIN was refused"),
+                                        .next = span_text("correct the PIN")});
     list_builder_add(&profiles, &message_profile_info,
-                     &(struct profile_info){.name = span_text("work"), .key = span_text("work"), .state = span_text("token"),
-                                            .issuer = span_text("https://as.example"), .expires_in = 60});
-    list_builder_add(&processes, &message_process_info,
-                     &(struct process_info){.name = span_text("net"), .state = span_text("ready"), .pid = 7, .starts = 1});
+                     &(struct profile_info){.name = span_text("work"),
+                                            .key = span_text("work"),
+                                            .state = span_text("token"),
+                                            .issuer = span_text("https://as.example"),
+                                            .expires_in = 60});
+    list_builder_add(
+        &processes, &message_process_info,
+        &(struct process_info){.name = span_text("net"), .state = span_text("ready"), .pid = 7, .starts = 1});
     if (frame->operation == OPERATION_STATUS)
         fake_answer(fd, frame, &message_status_answer,
-                    &(struct status_answer){.agent = span_text("fake 1"), .pid = 42, .uptime = 90061,
-                                            .processes = list_builder_list(&processes), .keys = list_builder_list(&keys),
+                    &(struct status_answer){.agent = span_text("fake 1"),
+                                            .pid = 42,
+                                            .uptime = 90061,
+                                            .processes = list_builder_list(&processes),
+                                            .keys = list_builder_list(&keys),
                                             .profiles = list_builder_list(&profiles)});
     else if (frame->operation == OPERATION_KEYS)
         fake_answer(fd, frame, &message_keys_answer, &(struct keys_answer){.keys = list_builder_list(&keys)});
     else
-        fake_answer(fd, frame, &message_profiles_answer, &(struct profiles_answer){.profiles = list_builder_list(&profiles)});
+        fake_answer(fd, frame, &message_profiles_answer,
+                    &(struct profiles_answer){.profiles = list_builder_list(&profiles)});
     list_builder_free(&keys);
     list_builder_free(&profiles);
     list_builder_free(&processes);

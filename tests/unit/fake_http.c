@@ -37,7 +37,8 @@ static void *serve(void *arg)
             if ((n = recv(fd, request + len, FAKE_HTTP_SIZE - 1 - len, 0)) <= 0)
                 break;
             len += (size_t)n;
-            if (!continued && strcasestr(request, "Expect: 100-continue") != NULL && strstr(request, "\r\n\r\n") != NULL) {
+            if (!continued && strcasestr(request, "Expect: 100-continue") != NULL &&
+                strstr(request, "\r\n\r\n") != NULL) {
                 continued = true;
                 (void)send(fd, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL);
             }
@@ -60,8 +61,8 @@ void fake_http_start(struct fake_http *http, const char *const *answers)
     socklen_t len = sizeof(address);
     *http = (struct fake_http){.answers = answers};
     http->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(http->listener, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(http->listener, 16) != 0 ||
-        getsockname(http->listener, (struct sockaddr *)&address, &len) != 0 ||
+    if (bind(http->listener, (const struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(http->listener, 16) != 0 || getsockname(http->listener, (struct sockaddr *)&address, &len) != 0 ||
         pthread_create(&http->thread, NULL, serve, http) != 0) {
         perror("fake_http");
         abort();

@@ -1,6 +1,6 @@
 /*
- * A scripted HTTP/1.1 server on 127.0.0.1 for the tests of libdpop-agent-curl and of `dpop request`: each request gets the
- * next answer of the script (the last one for ever), and is kept for the test to look at.
+ * A scripted HTTP/1.1 server on 127.0.0.1 for the tests of libdpop-agent-curl and of `dpop request`: each request
+ * gets the next answer of the script (the last one for ever), and is kept for the test to look at.
  */
 #ifndef TEST_FAKE_HTTP_H
 #define TEST_FAKE_HTTP_H

@@ -40,13 +40,15 @@ static void proof_token_authorize_and_outcome_bring_their_answers(void **state)
     assert_null(token.scope);
     assert_int_equal(token.expires_in, 300);
     assert_int_equal(token.expires_at, 1795000000);
-    assert_int_equal(dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = URL}, &a,
-                                          &err), DPOP_OK);
+    assert_int_equal(dpop_agent_authorize(
+                         agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = URL}, &a, &err),
+                     DPOP_OK);
     assert_string_equal(a.authorization, "DPoP first-token");
     const char *challenges[] = {"DPoP error=\"use_dpop_nonce\"", NULL};
-    assert_int_equal(dpop_agent_outcome(agent,
-                                        &(struct dpop_outcome){.attempt = &a, .http_status = 401, .challenges = challenges},
-                                        &verdict, &err), DPOP_OK);
+    assert_int_equal(
+        dpop_agent_outcome(agent, &(struct dpop_outcome){.attempt = &a, .http_status = 401, .challenges = challenges},
+                           &verdict, &err),
+        DPOP_OK);
     assert_int_equal(verdict, DPOP_RETRY);
     assert_string_equal(err.message, "because");
     dpop_proof_clear(&proof);
@@ -69,9 +71,14 @@ static void serve_full_error(struct fake_agent *fake, int fd, int number)
         struct buffer out;
         buffer_init(&out, FRAME_MAX);
         message_put_frame(&out, OPERATION_ERROR, frame.request, &message_error,
-                          &(struct error_message){.status = 7777, .retryable = true, .http_status = 503, .retry_after = 9,
-                                                  .message = span_text("m"), .next = span_text("n"),
-                                                  .oauth_error = span_text("e"), .oauth_description = span_text("d"),
+                          &(struct error_message){.status = 7777,
+                                                  .retryable = true,
+                                                  .http_status = 503,
+                                                  .retry_after = 9,
+                                                  .message = span_text("m"),
+                                                  .next = span_text("n"),
+                                                  .oauth_error = span_text("e"),
+                                                  .oauth_description = span_text("d"),
                                                   .oauth_uri = span_text("u")});
         fake_send(fd, buffer_span(&out).data, out.len);
         buffer_free(&out);
@@ -134,7 +141,8 @@ static void only_ourselves_root_and_the_system_sockets_owner_are_trusted(void **
     assert_false(endpoint_trusted((uid_t)-1, 1000, (uid_t)-1));
 }
 
-/* Another user listens at the path; without root nobody can be another user, and the rule above is all there is to test. */
+/* Another user listens at the path; without root nobody can be another user, and the rule above is all there is to
+ * test. */
 static void a_squatted_socket_is_refused(void **state)
 {
     char folder[] = "/tmp/dpop-test-XXXXXX";
@@ -153,8 +161,9 @@ static void a_squatted_socket_is_refused(void **state)
     pid_t squatter = fork();
     if (squatter == 0) {
         int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        if (setgid(65534) != 0 || setuid(65534) != 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ||
-            listen(fd, 5) != 0 || write(ready[1], "r", 1) != 1)
+        if (setgid(65534) != 0 || setuid(65534) != 0 ||
+            bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 5) != 0 ||
+            write(ready[1], "r", 1) != 1)
             _exit(1);
         (void)pause();
         _exit(0);
@@ -222,7 +231,8 @@ static void arguments_over_their_limits_are_refused_before_anything_is_sent(void
     assert_int_equal(dpop_agent_proof(agent, &(struct dpop_proof_request){.method = "GET", .url = url}, &proof, &err),
                      DPOP_INVALID_ARGUMENT);
     assert_string_equal(err.message, "htu is longer than 8192 bytes");
-    assert_int_equal(dpop_agent_token(agent, &(struct dpop_token_request){.scope = "a"}, &token, &err), DPOP_INVALID_ARGUMENT);
+    assert_int_equal(dpop_agent_token(agent, &(struct dpop_token_request){.scope = "a"}, &token, &err),
+                     DPOP_INVALID_ARGUMENT);
     assert_string_equal(err.message, "profile is missing");
     assert_int_equal(dpop_agent_token(agent, &(struct dpop_token_request){.profile = "a\nb"}, &token, &err),
                      DPOP_INVALID_ARGUMENT);

@@ -1,4 +1,5 @@
-/* The dpop command as people and scripts see it: output, exit statuses, where options may stand, and what it never shows. */
+/* The dpop command as people and scripts see it: output, exit statuses, where options may stand, and what it never
+ * shows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -130,7 +131,8 @@ static void every_verb_prints_its_result(void **state)
     assert_int_equal(RUN("token", "work"), 0);
     assert_string_equal(out, "the-token\n");
     assert_int_equal(RUN("headers", "work", "GET", URL), 0);
-    assert_string_equal(out, "Authorization: DPoP first-token\nDPoP: eyJ0eXAiOiJkcG9wK2p3dCJ9.eyJqdGkiOiJ4In0.c2lnbmF0dXJl\n");
+    assert_string_equal(
+        out, "Authorization: DPoP first-token\nDPoP: eyJ0eXAiOiJkcG9wK2p3dCJ9.eyJqdGkiOiJ4In0.c2lnbmF0dXJl\n");
     assert_int_equal(RUN("init"), 0);
     assert_non_null(strstr(out, "configuration  /c\n"));
     assert_string_equal(err, "");
@@ -139,8 +141,13 @@ static void every_verb_prints_its_result(void **state)
 static void json_is_one_valid_value_for_every_verb(void **state)
 {
     static const char *const lines[][5] = {
-        {"--json", "status"},     {"key", "--json", "list"}, {"profile", "list", "--json"},      {"token", "work", "--json"},
-        {"init", "--json"},       {"--json", "proof", "GET", URL}, {"headers", "--json", "work", "GET", URL},
+        {"--json", "status"},
+        {"key", "--json", "list"},
+        {"profile", "list", "--json"},
+        {"token", "work", "--json"},
+        {"init", "--json"},
+        {"--json", "proof", "GET", URL},
+        {"headers", "--json", "work", "GET", URL},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -236,8 +243,9 @@ static void every_class_of_failure_has_its_exit_status(void **state)
 
 static void help_is_there_for_the_command_and_for_every_verb(void **state)
 {
-    static const char *const verbs[][2] = {{"init", NULL},  {"status", NULL}, {"key", "list"},   {"key", "show"}, {"profile", "list"},
-                                           {"proof", NULL}, {"token", NULL},  {"headers", NULL}, {"request", NULL}};
+    static const char *const verbs[][2] = {{"init", NULL},  {"status", NULL},    {"key", "list"},
+                                           {"key", "show"}, {"profile", "list"}, {"proof", NULL},
+                                           {"token", NULL}, {"headers", NULL},   {"request", NULL}};
     (void)state;
     assert_int_equal(RUN("--help"), 0);
     assert_non_null(strstr(out, "profile list"));
@@ -295,7 +303,8 @@ static void a_body_is_sent_as_it_is_and_again_when_it_can_be_rewound(void **stat
     assert_int_equal(write(in, "skipped body\n", 13), 13);
     (void)lseek(in, 8, SEEK_SET);
     fake_http_start(&http, answers);
-    assert_int_equal(run_with(in, fake.path, (const char *const[]){"request", "-d", "@-", "work", http.origin, NULL}), 0);
+    assert_int_equal(run_with(in, fake.path, (const char *const[]){"request", "-d", "@-", "work", http.origin, NULL}),
+                     0);
     assert_int_equal(http.count, 2);
     for (int i = 0; i < 2; i++) {
         assert_memory_equal(http.requests[i], "POST ", 5);
@@ -317,7 +326,8 @@ static void a_pipe_is_streamed_and_never_sent_twice(void **state)
         assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
         assert_int_equal(write(ends[1], "streamed", 8), 8);
         (void)close(ends[1]);
-        int status = run_with(ends[0], fake.path, (const char *const[]){"request", "-d", "@-", "work", http.origin, NULL});
+        int status =
+            run_with(ends[0], fake.path, (const char *const[]){"request", "-d", "@-", "work", http.origin, NULL});
         (void)close(ends[0]);
         assert_int_equal(status, i == 0 ? 4 : 0);
         assert_string_equal(out, i == 0 ? "refused" : "hello");
@@ -334,7 +344,8 @@ static void a_status_of_400_or_more_is_exit_status_22_with_its_body(void **state
 {
     const char *missing[] = {"HTTP/1.1 404 Not Found\r\n" CLOSE "Content-Length: 4\r\n\r\ngone", NULL};
     const char *refused[] = {"HTTP/1.1 401 No\r\n" CLOSE "Content-Length: 2\r\n\r\nno", NULL};
-    const char *login[] = {"HTTP/1.1 401 No\r\n" CLOSE "WWW-Authenticate: DPoP error=\"login\"\r\nContent-Length: 2\r\n\r\nno", NULL};
+    const char *login[] = {
+        "HTTP/1.1 401 No\r\n" CLOSE "WWW-Authenticate: DPoP error=\"login\"\r\nContent-Length: 2\r\n\r\nno", NULL};
     struct fake_http http;
     (void)state;
     fake_http_start(&http, missing);
@@ -375,7 +386,8 @@ static void an_output_file_is_left_alone_until_the_answer_comes(void **state)
 
 static void a_request_as_json_has_headers_and_body(void **state)
 {
-    const char *answers[] = {"HTTP/1.1 401 No\r\n" CLOSE "X-A: 1\r\nContent-Length: 3\r\n\r\n\xff\xfe\xfd", OK_ANSWER, NULL};
+    const char *answers[] = {"HTTP/1.1 401 No\r\n" CLOSE "X-A: 1\r\nContent-Length: 3\r\n\r\n\xff\xfe\xfd", OK_ANSWER,
+                             NULL};
     struct fake_http http;
     (void)state;
     fake_http_start(&http, answers);

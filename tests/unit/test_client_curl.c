@@ -1,4 +1,5 @@
-/* libdpop-agent-curl against a scripted agent and a scripted HTTP server: what is sent again, and what the application sees. */
+/* libdpop-agent-curl against a scripted agent and a scripted HTTP server: what is sent again, and what the
+ * application sees. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -181,7 +182,8 @@ static void a_body_is_rewound_before_each_further_send(void **state)
 static void a_refusal_for_good_and_a_login_are_told_with_their_answer(void **state)
 {
     const char *refused[] = {"HTTP/1.1 401 No\r\n" CLOSE "Content-Length: 2\r\n\r\nno", NULL};
-    const char *login[] = {"HTTP/1.1 401 No\r\n" CLOSE "WWW-Authenticate: DPoP error=\"login\"\r\nContent-Length: 2\r\n\r\nno", NULL};
+    const char *login[] = {
+        "HTTP/1.1 401 No\r\n" CLOSE "WWW-Authenticate: DPoP error=\"login\"\r\nContent-Length: 2\r\n\r\nno", NULL};
     struct world *w = begin(refused);
     struct dpop_curl_request request = request_of(w);
     (void)state;
@@ -278,7 +280,8 @@ static void a_huge_body_of_a_dropped_answer_is_not_read_to_its_end(void **state)
     const char *answers[] = {answer, OK_ANSWER, NULL};
     (void)state;
     (void)snprintf(answer, sizeof(answer),
-                   "HTTP/1.1 401 No\r\n" CLOSE "WWW-Authenticate: DPoP error=\"use_dpop_nonce\"\r\nContent-Length: 250000\r\n\r\n");
+                   "HTTP/1.1 401 No\r\n" CLOSE
+                   "WWW-Authenticate: DPoP error=\"use_dpop_nonce\"\r\nContent-Length: 250000\r\n\r\n");
     memset(answer + strlen(answer), 'x', 250000);
     struct world *w = begin(answers);
     struct dpop_curl_request request = request_of(w);

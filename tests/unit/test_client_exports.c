@@ -1,4 +1,5 @@
-/* The libraries export what their headers declare and their maps list, no more and no less; the first needs libc alone. */
+/* The libraries export what their headers declare and their maps list, no more and no less; the first needs libc
+ * alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -32,8 +32,9 @@ static void serve_byte_by_byte(struct fake_agent *fake, int fd, int number)
     if (fake_hello(fd, &b) && fake_read(fd, &b, &frame)) {
         struct buffer out;
         buffer_init(&out, FRAME_MAX);
-        message_put_frame(&out, frame.operation | OPERATION_ANSWER, frame.request, &message_proof_answer,
-                          &(struct proof_answer){.proof = span_text("slow"), .htu = span_text(URL), .jkt = span_text("j")});
+        message_put_frame(
+            &out, frame.operation | OPERATION_ANSWER, frame.request, &message_proof_answer,
+            &(struct proof_answer){.proof = span_text("slow"), .htu = span_text(URL), .jkt = span_text("j")});
         for (size_t i = 0; i < out.len; i++) {
             fake_send(fd, out.data + i, 1);
             (void)poll(NULL, 0, 1);
@@ -71,8 +72,9 @@ static void serve_late(struct fake_agent *fake, int fd, int number)
         uint32_t late = frame.request;
         if (fake_read(fd, &b, &frame)) {
             const struct frame first = {.operation = OPERATION_PROOF, .request = late};
-            fake_answer(fd, &first, &message_proof_answer,
-                        &(struct proof_answer){.proof = span_text("late"), .htu = span_text(URL), .jkt = span_text("j")});
+            fake_answer(
+                fd, &first, &message_proof_answer,
+                &(struct proof_answer){.proof = span_text("late"), .htu = span_text(URL), .jkt = span_text("j")});
             fake_polite_answer(fd, &frame);
             while (fake_read(fd, &b, &frame))
                 fake_polite_answer(fd, &frame);
@@ -338,8 +340,8 @@ static void a_request_that_was_sent_in_part_does_not_spoil_the_next_one(void **s
     struct dpop_agent *agent = connect_to(&fake);
     while (timeouts < 20 && agent->connection.out.len == 0) {
         assert_int_equal(dpop_agent_proof(agent,
-                                          &(struct dpop_proof_request){.method = "GET", .url = URL, .access_token = token,
-                                                                       .timeout_ms = 20},
+                                          &(struct dpop_proof_request){
+                                              .method = "GET", .url = URL, .access_token = token, .timeout_ms = 20},
                                           &proof, &err),
                          DPOP_TIMEOUT);
         timeouts++;

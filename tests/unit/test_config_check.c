@@ -29,7 +29,7 @@ static void assert_refused(const char *text, const char *where, const char *why)
         fail_msg("\"%s\" is not about %s and \"%s\"", err.message, where, why);
 }
 
-#define KEY "[key k]\nuri = pkcs11:object=k\n"
+#define KEY "[key k]\nuri = pkcs11:object=k?module-path=/m.so\n"
 #define PROFILE(issuer, origins, more)                                                                              \
     KEY "[profile p]\nkey = k\nissuer = " issuer "\nclient-id = c\nclient-secret-file = /s\norigins = " origins "\n" more
 
@@ -47,12 +47,12 @@ static void test_a_good_configuration_passes(void **state)
 
 static void test_a_key_uri_that_no_module_could_be_asked_for_is_refused(void **state)
 {
-    static const char *const uris[] = {"pkcs11",
+    static const char *const uris[] = {"pkcs11:object=k",
                                        "http://x",
-                                       "pkcs11:object=a;object=b",
-                                       "pkcs11:colour=red",
-                                       "pkcs11:object=%zz",
-                                       "pkcs11:object=k?pin-value=1234"};
+                                       "pkcs11:object=a;object=b?module-path=/m.so",
+                                       "pkcs11:colour=red?module-path=/m.so",
+                                       "pkcs11:object=%zz?module-path=/m.so",
+                                       "pkcs11:object=k?module-path=/m.so&pin-value=1234"};
     (void)state;
     for (size_t i = 0; i < sizeof(uris) / sizeof(uris[0]); i++) {
         char text[128];

@@ -94,24 +94,25 @@ static void test_each_field_that_the_server_sees_makes_a_difference(void **state
     struct profile_config base = profile();
     struct token_kind own = kind(&base, NULL);
     (void)state;
-    for (int i = 0; i < 12; i++) {
-        struct profile_config p = profile();
-        switch (i) {
-        case 0: p.issuer = (char[]){"https://as.example/"}; break;
-        case 1: p.issuer = NULL; break;
-        case 2: p.token_endpoint = (char[]){"https://as.example/token2"}; break;
-        case 3: p.token_endpoint = NULL; break;
-        case 4: p.client_id = (char[]){"App"}; break;
-        case 5: p.client_authentication = CLIENT_SECRET_POST; break;
-        case 6: p.client_key = (char[]){"work"}; break;
-        case 7: p.key = (char[]){"spare"}; break;
-        case 8: p.scope = (char[]){"a b c"}; break;
-        case 9: p.resources.count = 2; break;
-        case 10: p.resources.count = 0; break;
-        default: p.form.count = 2; break;
-        }
-        assert_false(same(own, kind(&p, NULL)));
-    }
+    static char issuer[] = "https://as.example/", endpoint[] = "https://as.example/token2", client[] = "App", key[] = "spare",
+                scope[] = "a b c";
+    struct profile_config others[12];
+    for (size_t i = 0; i < 12; i++)
+        others[i] = profile();
+    others[0].issuer = issuer;
+    others[1].issuer = NULL;
+    others[2].token_endpoint = endpoint;
+    others[3].token_endpoint = NULL;
+    others[4].client_id = client;
+    others[5].client_authentication = CLIENT_SECRET_POST;
+    others[6].client_key = text_key;
+    others[7].key = key;
+    others[8].scope = scope;
+    others[9].resources.count = 2;
+    others[10].resources.count = 0;
+    others[11].form.count = 2;
+    for (size_t i = 0; i < 12; i++)
+        assert_false(same(own, kind(&others[i], NULL)));
 }
 
 static void test_resources_and_form_fields_keep_their_order(void **state)
