@@ -306,16 +306,9 @@ void children_end(struct children *c)
 
 void children_free(struct children *c)
 {
-    struct error ending;
     if (c == NULL)
         return;
-    (void)error_set(&ending, STATUS_RESTARTED, NULL, "the agent ends");
     (void)sd_event_source_disable_unref(c->control);
-    while (c->calls != NULL) {
-        struct call *call = c->calls;
-        finish(call, &ending, span_of("", 0));
-        remove_call(c, call);
-    }
     while (c->first != NULL) {
         struct child *child = c->first;
         c->first = child->next;

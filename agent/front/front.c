@@ -124,8 +124,8 @@ int front_main(const struct config *config, const char *configuration_path)
     else
         log_error("cannot start: %s", err.message);
     clients_free(f.clients);
-    keys_end(f.keys); /* who still waits is told, and frees what it holds */
-    children_end(f.children);
+    children_end(f.children); /* who still waits is told, and frees what it holds; it may ask for one more signature */
+    keys_end(f.keys);
     children_free(f.children);
     keys_free(f.keys);
     tokens_free(f.tokens);

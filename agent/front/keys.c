@@ -123,27 +123,6 @@ static void finish(struct job *job, const struct error *err, const struct key_pu
     free(job);
 }
 
-/* As children_free: whoever waits for a signature is told. */
-void keys_free(struct keys *keys)
-{
-    struct error ending;
-    if (keys == NULL)
-        return;
-    (void)error_set(&ending, STATUS_RESTARTED, NULL, "the agent ends");
-    for (size_t i = 0; i < keys->count; i++) {
-        struct key *key = &keys->keys[i];
-        while (key->first != NULL)
-            finish(take_first(&key->first, &key->end), &ending, NULL, NULL);
-        for (unsigned int w = 0; w < key->config->workers; w++)
-            while (key->workers[w].first != NULL)
-                finish(take_first(&key->workers[w].first, &key->workers[w].end), &ending, NULL, NULL);
-        free(key->workers);
-    }
-    free(keys->keys);
-    pin_turns_free(keys->turns);
-    free(keys);
-}
-
 void keys_end(struct keys *keys)
 {
     struct error err;
@@ -156,6 +135,17 @@ void keys_end(struct keys *keys)
             while (key->workers[w].first != NULL)
                 finish(take_first(&key->workers[w].first, &key->workers[w].end), &err, NULL, NULL);
     }
+}
+
+void keys_free(struct keys *keys)
+{
+    if (keys == NULL)
+        return;
+    for (size_t i = 0; i < keys->count; i++)
+        free(keys->keys[i].workers);
+    free(keys->keys);
+    pin_turns_free(keys->turns);
+    free(keys);
 }
 
 static struct worker *free_worker(struct key *key)

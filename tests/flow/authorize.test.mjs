@@ -107,7 +107,7 @@ describe('a nonce challenge', () => {
     assert.equal(nonceOf(await authorize()), 'same');
   });
 
-  test('costs the real server one extra send, and none from then on, not even after a rotation that came with a 200', async () => {
+  test('of the real server costs one extra send after each rotation, and none in between', async () => {
     world.rs.rotate();
     assert.deepEqual(await sendsOf(3), [2, 1, 1]);
     world.rs.rotate();
