@@ -175,6 +175,7 @@ for (const [name, role, victims] of [
   test(`${name} killed under load: no wrong answer, typed errors in flight only, and all is well 2 s later`, async (t) => {
     const rounds = sized(t, `times ${name} is killed`, 50, 2);
     const supervisor = world.process.pid;
+    await everythingWorks('nothing'); // and the tokens are cached
     const load = startLoad();
     const rounded = (async () => {
       await killRound(load, role, victims); // the first round settles what is allocated once
