@@ -320,6 +320,22 @@ static int authorize(struct exchange *x)
     return status;
 }
 
+static const char *next_step(CURLcode code)
+{
+    switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+        return "name the CA that signed the server's certificate (dpop: --ca-file; libcurl: CURLOPT_CAINFO)";
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return "check the host's name and this machine's name servers";
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_OPERATION_TIMEDOUT:
+        return "check that the server is up and can be reached from here";
+    default:
+        return NULL;
+    }
+}
+
 /* One send; x->phase says whether the answer was passed on or dropped. DPOP_OK also when it was dropped. */
 static int send_once(struct exchange *x, CURL *easy)
 {
@@ -343,7 +359,7 @@ static int send_once(struct exchange *x, CURL *easy)
         return x->verdict;
     if (x->phase == PHASE_HEAD && x->err->message[0] != '\0')
         return DPOP_CURL_TRANSFER_FAILED;
-    return fail(x->err, DPOP_CURL_TRANSFER_FAILED, NULL, "%s: %s", x->authorization.url,
+    return fail(x->err, DPOP_CURL_TRANSFER_FAILED, next_step(code), "%s: %s", x->authorization.url,
                 code != CURLE_OK ? curl_easy_strerror(code) : "the answer is not HTTP");
 }
 
