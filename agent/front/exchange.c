@@ -186,7 +186,8 @@ static enum status read_token(const struct exchange *x, const struct fetch_answe
     if (a->json_error.data != NULL)
         return error_set(err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": %s: %.*s", x->profile->name, x->endpoint,
                          (int)a->json_error.len, (const char *)a->json_error.data);
-    if (g.access_token.data == NULL || g.access_token.len > LIMIT_ACCESS_TOKEN || proof_ath(g.access_token, ath) != 0)
+    if (g.access_token.data == NULL || g.access_token.len > LIMIT_ACCESS_TOKEN || proof_ath(g.access_token, ath) != 0 ||
+        memchr(g.access_token.data, ' ', g.access_token.len) != NULL) /* RFC 6749 has blanks, an Authorization header has not */
         return misbehaved(x, err, "gives no usable access_token");
     if (g.scope.data != NULL && (g.scope.len > LIMIT_SCOPE || !text_valid(g.scope)))
         return misbehaved(x, err, "gives a scope that is no text");

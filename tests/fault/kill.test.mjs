@@ -213,9 +213,9 @@ test('an agent that ends or reloads with requests in flight answers them, and le
       const calls = [
         client.token('basic'), client.token({ profile: 'basic', scope: 'write' }),
         client.authorize({ profile: 'basic', htm: 'GET', url: `${busy.rs.origin}/` }),
-      ];
+      ].map(outcome);
       await until('the server has the requests', () => busy.as.tokenRequests().length >= seen + 2);
-      return Promise.all(calls.map((call) => outcome(call)));
+      return Promise.all(calls);
     };
     busy.as.hang();
     const atReload = askAll();

@@ -256,7 +256,7 @@ test('a worker that hangs in C_Sign is killed after sign-timeout, its caller is 
   const answers = await Promise.all(Array.from({ length: 40 }, () => outcome(goodProof({ timeout: 10_000 }))));
   for (const { error } of answers) assert.ifError(error);
   const slow = answers.filter(({ ms }) => ms > 900);
-  assert.ok(slow.length >= 1 && slow.length <= 4, `${slow.length} callers waited for the worker that hung`);
+  assert.ok(slow.length >= 1 && slow.length <= 10, `${slow.length} callers waited for the worker that hung`);
   assert.ok(slow.every(({ ms }) => ms < 1000 + 800), slow.map(({ ms }) => ms).join(' '));
   shim.behave();
   await allReady();
@@ -273,6 +273,7 @@ test('when every C_Sign hangs, callers are told in time and nobody else waits', 
   }
   shim.behave();
   await until('the key works again', () => goodProof().then(() => true));
+  await sleep(1200); // the last that hangs is killed
   await allReady();
 });
 
