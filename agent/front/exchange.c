@@ -6,8 +6,8 @@
 #include "challenge.h"
 #include "children.h"
 #include "form.h"
+#include "fresh_proof.h"
 #include "htu.h"
-#include "keys.h"
 #include "log.h"
 #include "metadata.h"
 #include "nonce.h"
@@ -216,8 +216,7 @@ static void on_fetched(void *context, const struct error *failure, struct span f
     uint8_t nonce[NONCE_DIGEST_SIZE] = {0};
 
     if (failure != NULL) {
-        err = *failure;
-        finish(x, &err, NULL);
+        finish(x, failure, NULL);
         return;
     }
     if (message_take(fields, &message_fetch_answer, &a, sizeof(a), &err) != STATUS_OK) {
@@ -286,17 +285,11 @@ static enum status build_proof(void *context, const struct key_public *key, uint
     struct exchange *x = context;
     memcpy(x->jkt, key->jkt, sizeof(x->jkt));
     const char *nonce = nonce_get(x->front->nonces, NONCE_AUTHORIZATION_SERVER, x->origin, x->jkt);
-    struct proof_claims claims = {
-        .htm = span_text("POST"), .htu = span_text(x->htu), .nonce = span_text(nonce), .iat = (int64_t)time(NULL)};
-    randombytes_buf(claims.jti, sizeof(claims.jti));
+    struct proof_claims claims = {.htm = span_text("POST"), .htu = span_text(x->htu), .nonce = span_text(nonce)};
     memset(x->nonce_sent, 0, sizeof(x->nonce_sent));
     if (nonce != NULL && nonce_digest(span_text(nonce), x->nonce_sent) != 0)
         return error_set(err, STATUS_INTERNAL, NULL, "a nonce cannot be hashed");
-    buffer_clear(&x->proof);
-    enum status status = proof_signing_input(&key->header, &claims, &x->proof, err);
-    if (status == STATUS_OK && proof_digest(buffer_span(&x->proof), digest) != 0)
-        status = error_set(err, STATUS_INTERNAL, NULL, "a proof cannot be hashed");
-    return status;
+    return fresh_proof(key, &claims, &x->proof, digest, err);
 }
 
 static void on_proof_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
@@ -304,8 +297,7 @@ static void on_proof_signed(void *context, const struct error *failure, const st
     struct exchange *x = context;
     (void)key;
     if (failure != NULL) {
-        struct error err = *failure;
-        finish(x, &err, NULL);
+        finish(x, failure, NULL);
         return;
     }
     proof_append_signature(&x->proof, signature);
@@ -339,8 +331,7 @@ static void on_assertion_signed(void *context, const struct error *failure, cons
     struct exchange *x = context;
     (void)key;
     if (failure != NULL) {
-        struct error err = *failure;
-        finish(x, &err, NULL);
+        finish(x, failure, NULL);
         return;
     }
     proof_append_signature(&x->assertion, signature);
@@ -365,8 +356,7 @@ static void on_metadata(void *context, const struct error *failure, const char *
     char url[URL_SIZE], htu[URL_SIZE];
     struct error err;
     if (failure != NULL) {
-        err = *failure;
-        finish(x, &err, NULL);
+        finish(x, failure, NULL);
         return;
     }
     if (htu_sent(span_text(token_endpoint), url, sizeof(url), htu, sizeof(htu), &err) != STATUS_OK ||

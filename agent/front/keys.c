@@ -189,8 +189,9 @@ static void pump(struct key *key)
         send_job(key, w, take_first(&key->first, &key->end));
     }
     while (key->first != NULL && key->state == KEY_REFUSED) {
+        struct error reason = key->reason;
         key->waiting--;
-        finish(take_first(&key->first, &key->end), &key->reason, NULL, NULL);
+        finish(take_first(&key->first, &key->end), &reason, NULL, NULL);
     }
 }
 

@@ -5,16 +5,13 @@
 #include "operations.h"
 
 #include "attempt.h"
+#include "fresh_proof.h"
 #include "htu.h"
-#include "keys.h"
 #include "policy.h"
-#include "proof.h"
 #include "tokens.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct authorize_work {
     struct request *request;
@@ -49,20 +46,14 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
     struct proof_claims claims = {.htm = span_text(w->htm),
                                   .htu = span_text(w->htu),
                                   .ath = span_text(w->ath),
-                                  .nonce = span_text(nonce),
-                                  .iat = (int64_t)time(NULL)};
+                                  .nonce = span_text(nonce)};
     if (w->request->client == NULL)
         return error_set(err, STATUS_RESTARTED, NULL, "the client has gone"); /* no signature for nobody */
     memcpy(w->attempt.jkt, key->jkt, sizeof(w->attempt.jkt));
     w->attempt.has_nonce = nonce != NULL;
     if (nonce != NULL && nonce_digest(span_text(nonce), w->attempt.nonce) != 0)
         return error_set(err, STATUS_INTERNAL, NULL, "a nonce cannot be hashed");
-    randombytes_buf(claims.jti, sizeof(claims.jti));
-    buffer_clear(&w->proof);
-    enum status status = proof_signing_input(&key->header, &claims, &w->proof, err);
-    if (status == STATUS_OK && proof_digest(buffer_span(&w->proof), digest) != 0)
-        status = error_set(err, STATUS_INTERNAL, NULL, "a proof cannot be hashed");
-    return status;
+    return fresh_proof(key, &claims, &w->proof, digest, err);
 }
 
 static uint16_t one_more(uint16_t n, bool more)

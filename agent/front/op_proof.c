@@ -1,15 +1,12 @@
 /* The operation `proof`: a DPoP proof for a method and URL, perhaps bound to an access token (RFC 9449 section 4.2). */
 #include "operations.h"
 
+#include "fresh_proof.h"
 #include "htu.h"
-#include "keys.h"
 #include "policy.h"
-#include "proof.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct proof_work {
     struct request *request;
@@ -41,16 +38,10 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
     struct proof_claims claims = {.htm = span_text(w->htm),
                                   .htu = span_text(w->htu),
                                   .ath = span_text(w->has_ath ? w->ath : NULL),
-                                  .nonce = w->has_nonce ? buffer_span(&w->nonce) : span_text(NULL),
-                                  .iat = (int64_t)time(NULL)};
+                                  .nonce = w->has_nonce ? buffer_span(&w->nonce) : span_text(NULL)};
     if (w->request->client == NULL)
         return error_set(err, STATUS_RESTARTED, NULL, "the client has gone"); /* no signature for nobody */
-    randombytes_buf(claims.jti, sizeof(claims.jti));
-    buffer_clear(&w->proof);
-    enum status status = proof_signing_input(&key->header, &claims, &w->proof, err);
-    if (status == STATUS_OK && proof_digest(buffer_span(&w->proof), digest) != 0)
-        status = error_set(err, STATUS_INTERNAL, NULL, "a proof cannot be hashed");
-    return status;
+    return fresh_proof(key, &claims, &w->proof, digest, err);
 }
 
 static void on_signed(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
