@@ -9,7 +9,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { agentBinary, makeWorld, run, showLogOnFailure, sized, startAgent, until } from '../flow/world.mjs';
+import { agentBinary, makeWorld, ownMounts, run, showLogOnFailure, sized, startAgent, until } from '../flow/world.mjs';
 import { connect, connectRaw, frame, operations } from '../flow/wire.mjs';
 import { latencyBinary, median, outcome } from './fault.mjs';
 
@@ -57,7 +57,7 @@ async function inNamespace() {
   const mount = 'mount --bind "$0" /etc/resolv.conf && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"';
   world.process = await startAgent({
     env: world.environment, logPath: world.logPath, binary: agentBinary,
-    wrap: ['unshare', '--mount', 'sh', '-c', mount, resolv, nsswitch],
+    wrap: [...ownMounts, 'sh', '-c', mount, resolv, nsswitch],
   });
   await world.ready();
 }

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { agentBinary, assertRoot, childrenOf, dpopBinary, entries, makeWorld, run, startAgent, until } from './world.mjs';
+import { agentBinary, assertRoot, childrenOf, dpopBinary, entries, makeWorld, ownMounts, run, startAgent, until } from './world.mjs';
 import { OPERATION_ERROR, connect, connectRaw, operations } from './wire.mjs';
 import { listenAt } from './fake-agent.mjs';
 
@@ -84,7 +84,7 @@ describe('the command line', () => {
     assertRoot();
     const own = await place(t);
     const script = 'mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec "$@"';
-    const agent = await own.start({ env: { HOME: own.home }, wrap: ['unshare', '-m', 'sh', '-c', script, 'sh'] });
+    const agent = await own.start({ env: { HOME: own.home }, wrap: [...ownMounts, 'sh', '-c', script, 'sh'] });
     const seen = `/proc/${agent.pid}/root/run/dpop-agent/socket`; // in the mount namespace of its own
     (await until('the agent answers', () => connect(seen))).close();
     assert.deepEqual([await modeOf(seen), await modeOf(`/proc/${agent.pid}/root/run/dpop-agent`)], ['600', '700']);

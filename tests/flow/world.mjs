@@ -11,7 +11,7 @@
 // basic). The agent's log is in world.log(); a log with a sanitizer's report fails stop().
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { randomUUID } from 'node:crypto';
 import { afterEach } from 'node:test';
@@ -31,6 +31,9 @@ export const dpopBinary = join(build, 'client/dpop');
 export const full = process.env.DPOP_FULL === '1';
 export const jose = createRequire(join(repository, 'tests/servers/package.json'))('jose');
 
+// The beginning of a command line in a mount namespace of its own. In a chroot whose / is no mount point the propagation
+// cannot be set; whoever made it has seen to that.
+export const ownMounts = ['unshare', '--mount', '--propagation', spawnSync('unshare', ['--mount', 'true']).status === 0 ? 'private' : 'unchanged'];
 export const nobody = { uid: 65534, gid: 65534 };
 
 // A count at full size, or CI's: a fiftieth unless it is given. Printed, so that a log says what was tested.
