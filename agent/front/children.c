@@ -58,10 +58,11 @@ static void remove_call(struct children *c, struct call *call)
     free(call);
 }
 
+/* An init process answers once and then ends: the next call is for the next one. */
 static struct child *running(const struct children *c, enum role role)
 {
     for (struct child *child = c->first; child != NULL; child = child->next)
-        if (child->role == role && child->id != 0)
+        if (child->role == role && child->id != 0 && !(role == ROLE_INIT && child->ready))
             return child;
     return NULL;
 }

@@ -37,7 +37,7 @@ struct front {
     struct nonce_table *nonces;
     uint8_t attempt_key[32]; /* attempt handles are authentic for this process only */
     sd_event_source *tick;
-    bool ending;
+    bool init_at_work; /* one at a time */
 };
 
 uint64_t front_now(const struct front *f);                      /* CLOCK_BOOTTIME, microseconds */

@@ -16,6 +16,7 @@ static void on_made(void *context, const struct error *err, struct span fields)
     struct front *f = r->front;
     struct init_answer answer;
     struct error wrong;
+    f->init_at_work = false;
     if (err != NULL) {
         request_fail(r, err);
         return;
@@ -38,6 +39,12 @@ void op_init(struct request *r, const void *message)
         request_fail(r, &err);
         return;
     }
+    if (f->init_at_work) {
+        (void)error_set(&err, STATUS_BUSY, "wait for its end, then look at dpop key list", "another init is at work");
+        request_fail(r, &err);
+        return;
+    }
+    f->init_at_work = true;
     children_command(f->children, INTERNAL_START_INIT);
     children_call(f->children, ROLE_INIT, INTERNAL_INIT, &message_init_request, message, front_now(f) + INIT_TIMEOUT, on_made, r);
 }

@@ -29,6 +29,7 @@ struct child {
     uint16_t worker;
     uint32_t id; /* of this life; 0: not running */
     uint32_t starts;
+    bool wanted; /* init: asked for while the one before was still ending */
     pid_t pid;
     uint64_t started, backoff;
     sd_event_source *exit_source, *restart_source;
@@ -190,6 +191,16 @@ static void describe_end(const siginfo_t *info, char *out, size_t size)
         (void)snprintf(out, size, "was ended by signal %d (%s)", info->si_status, strsignal(info->si_status));
 }
 
+/* The one init child has the last place, kept free for it. */
+static void start_init(struct family *f)
+{
+    struct child *c = &f->children[f->count - 1];
+    struct error err;
+    c->wanted = c->id != 0;
+    if (!c->wanted && start_child(f, c, &err) != STATUS_OK)
+        log_error("%s", err.message);
+}
+
 static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *userdata)
 {
     struct child *c = userdata;
@@ -216,6 +227,8 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
     tell_front(f, INTERNAL_CHILD_ENDED, &m, -1);
     if (c->role != ROLE_INIT)
         restart_later(c);
+    else if (c->wanted)
+        start_init(f);
     return 0;
 }
 
@@ -228,15 +241,6 @@ static void kill_child(struct family *f, const struct kill_message *m)
                         m->reason.data != NULL ? (const char *)m->reason.data : "");
             (void)kill(f->children[i].pid, SIGKILL);
         }
-}
-
-/* The one init child has the last place, kept free for it. */
-static void start_init(struct family *f)
-{
-    struct child *c = &f->children[f->count - 1];
-    struct error err;
-    if (c->id == 0 && start_child(f, c, &err) != STATUS_OK)
-        log_error("%s", err.message);
 }
 
 static int on_control(sd_event_source *source, int fd, uint32_t revents, void *userdata)
