@@ -10,6 +10,7 @@
 #include "dpop-agent-curl.h"
 
 #include "buffer.h"
+#include "header_name.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -215,9 +216,11 @@ static size_t on_body(char *data, size_t one, size_t len, void *user)
 static int check_headers(const struct curl_slist *headers, struct dpop_error *err)
 {
     for (; headers != NULL; headers = headers->next) {
-        size_t name = strcspn(headers->data, ":;");
+        size_t name = strspn(headers->data, HEADER_NAME);
         if (strpbrk(headers->data, "\r\n") != NULL)
             return fail(err, DPOP_INVALID_ARGUMENT, NULL, "a header contains a line break");
+        if (name == 0 || (headers->data[name] != ':' && headers->data[name] != ';'))
+            return fail(err, DPOP_INVALID_ARGUMENT, "write it as Name: value", "a header line has no name, or a blank behind it");
         if ((name == 13 && strncasecmp(headers->data, "Authorization", 13) == 0) ||
             (name == 4 && strncasecmp(headers->data, "DPoP", 4) == 0))
             return fail(err, DPOP_INVALID_ARGUMENT, "leave it out", "the header %.*s is the agent's to make", (int)name,

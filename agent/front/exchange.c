@@ -145,7 +145,7 @@ static void refused(struct exchange *x, const struct fetch_answer *a)
         (void)error_set(&err, STATUS_SERVER_REFUSED, next_step(oauth_error), "profile \"%s\": %s refuses: %.*s", x->profile->name,
                         x->endpoint, (int)oauth_error.len, (const char *)oauth_error.data);
     else
-        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": %s answers with status %u and no OAuth error%s%.*s",
+        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": %s answers with status %u, which is neither 200 nor an OAuth error%s%.*s",
                         x->profile->name, x->endpoint, status, a->json_error.data != NULL ? ": " : "", (int)a->json_error.len,
                         a->json_error.data != NULL ? (const char *)a->json_error.data : "");
     err.http_status = a->http_status;

@@ -156,6 +156,8 @@ void op_authorize(struct request *r, const void *message)
                              ? STATUS_OK
                              : error_set(&err, STATUS_INVALID_ARGUMENT, NULL, "the method is too long");
     if (status == STATUS_OK)
+        status = operations_check_query(in->scope, &in->resources, &err);
+    if (status == STATUS_OK)
         status = htu_sent(in->url, w->url, sizeof(w->url), w->htu, sizeof(w->htu), &err);
     if (status == STATUS_OK)
         status = url_origin(in->url, w->attempt.origin, sizeof(w->attempt.origin), &err);

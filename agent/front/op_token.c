@@ -24,8 +24,13 @@ void op_token(struct request *r, const void *message)
 {
     const struct token_request *in = message;
     const struct profile_config *profile = operations_profile(r, in->profile);
+    struct error err;
     if (profile == NULL)
         return;
+    if (operations_check_query(in->scope, &in->resources, &err) != STATUS_OK) {
+        request_fail(r, &err);
+        return;
+    }
     struct token_query query = {.profile = profile,
                                 .scope = in->scope,
                                 .resources = &in->resources,

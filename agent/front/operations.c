@@ -1,6 +1,8 @@
 /* See operations.h. */
 #include "operations.h"
 
+#include "oauth_value.h"
+
 static const struct operation_row {
     uint16_t operation;
     const char *name;
@@ -71,4 +73,18 @@ const struct profile_config *operations_profile(struct request *r, struct span n
                         (int)name.len, (const char *)name.data);
     request_fail(r, &err);
     return NULL;
+}
+
+enum status operations_check_query(struct span scope, const struct list *resources, struct error *err)
+{
+    struct span item;
+    size_t cursor = 0;
+    if (scope.data != NULL && !oauth_scope_valid(scope))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "give words with blanks between them, without quotes",
+                         "the scope has characters that no scope has (RFC 6749 section 3.3)");
+    while (list_next(resources, &cursor, &item))
+        if (!oauth_resource_valid(item))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "give an absolute URI without a fragment",
+                             "a resource is no absolute URI (RFC 8707 section 2)");
+    return STATUS_OK;
 }

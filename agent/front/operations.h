@@ -20,6 +20,8 @@ void op_authorize(struct request *r, const void *in);
 void op_outcome(struct request *r, const void *in);
 void op_init(struct request *r, const void *in);
 
+/* May the request ask for this scope and these resources? (RFC 6749 section 3.3, RFC 8707 section 2) */
+enum status operations_check_query(struct span scope, const struct list *resources, struct error *err) MUST_CHECK;
 /* For several of them. NULL: no such profile, and the request has been answered. */
 const struct profile_config *operations_profile(struct request *r, struct span name);
 

@@ -81,7 +81,7 @@ static bool names(const struct strings *origins, const char *origin)
 
 static enum status refuse(const char *what, const char *name, const char *origin, struct error *err)
 {
-    if (strncmp(origin, "http://", 7) == 0)
+    if (strncmp(origin, "http://", 7) == 0 && !url_is_loopback(span_text(origin)))
         return error_set(err, STATUS_INSECURE_URL, "use https", "%s \"%s\": %s is plain http", what, name, origin);
     return error_set(err, STATUS_ORIGIN_REFUSED, NEXT_ORIGINS, "%s \"%s\" does not name the origin %s", what, name, origin);
 }

@@ -1,6 +1,7 @@
 /* See config_check.h. */
 #include "config_check.h"
 
+#include "oauth_value.h"
 #include "uri.h"
 #include "url.h"
 
@@ -71,12 +72,28 @@ static enum status check_origins(const struct config *c, const struct config_ent
     return status;
 }
 
-/* RFC 8707 section 2: an absolute URI without a fragment; it need not be a URL. */
 static enum status check_resource(const struct config *c, const struct config_entry *e, struct error *err)
 {
-    const char *colon = strchr(e->value, ':');
-    if (colon == NULL || colon == e->value || strpbrk(e->value, " #\t") != NULL)
+    if (!oauth_resource_valid(span_text(e->value)))
         return at_line(c, e, "must be an absolute URI without a fragment (RFC 8707)", NULL, err);
+    return STATUS_OK;
+}
+
+static enum status check_scope(const struct config *c, const struct config_entry *e, struct error *err)
+{
+    if (!oauth_scope_valid(span_text(e->value)))
+        return at_line(c, e, "must be words with blanks between them, without quotes (RFC 6749 section 3.3)", NULL, err);
+    return STATUS_OK;
+}
+
+/* What the agent sets itself may not come twice (RFC 6749 section 3.2). */
+static enum status check_form(const struct config *c, const struct config_entry *e, struct error *err)
+{
+    static const char *const ours[] = {"grant_type", "scope", "resource", "client_id", "client_secret", "client_assertion",
+                                       "client_assertion_type"};
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (strncmp(e->value, ours[i], strlen(ours[i])) == 0 && e->value[strlen(ours[i])] == '=')
+            return at_line(c, e, "this field is the agent's to set", "use the option that is there for it", err);
     return STATUS_OK;
 }
 
@@ -97,6 +114,10 @@ enum status config_check(const struct config *c, struct error *err)
             status = check_origins(c, e, err);
         } else if (strcmp(e->option, "resource") == 0) {
             status = check_resource(c, e, err);
+        } else if (strcmp(e->option, "scope") == 0) {
+            status = check_scope(c, e, err);
+        } else if (strcmp(e->option, "form") == 0) {
+            status = check_form(c, e, err);
         }
     }
     return status;

@@ -6,16 +6,19 @@
 #include "listen.h"
 #include "paths.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/file.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #define SECOND UINT64_C(1000000)
+#define LOCK_TRIES 40
+#define LOCK_PAUSE 50000 /* microseconds */
 
 struct supervisor {
     sd_event *event;
@@ -108,8 +111,10 @@ static void reload(void *context)
     s->reload_again = s->next_config != NULL;
     if (s->stopping || s->reload_again)
         return;
-    if (read_configuration(s, &config, &configured, &err) != STATUS_OK ||
-        listen_share(&s->listener, shared(config), &err) != STATUS_OK) {
+    enum status status = read_configuration(s, &config, &configured, &err);
+    if (status == STATUS_OK && s->configured && !configured)
+        status = error_set(&err, STATUS_CONFIGURATION, NULL, "%s is gone", s->configuration_path);
+    if (status != STATUS_OK || listen_share(&s->listener, shared(config), &err) != STATUS_OK) {
         log_error("%s; the configuration in use stays", err.message);
         config_free(config);
         return;
@@ -206,6 +211,24 @@ static enum status open_listener(struct supervisor *s, const struct supervisor_o
     return status == STATUS_OK ? listen_open(path, shared(s->config), &s->listener, err) : status;
 }
 
+/* The store's lock tells whether another agent works in our state folder. One that was just killed may still be ending. */
+static enum status check_state_folder(const struct supervisor *s, struct error *err)
+{
+    const char *folder = s->config->agent.state_folder != NULL ? s->config->agent.state_folder : s->state_folder;
+    char path[PATHS_MAX + 8];
+    (void)snprintf(path, sizeof(path), "%s/lock", folder);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int r = fd < 0 ? 0 : -1;
+    for (int i = 0; i < LOCK_TRIES && r != 0 && (r = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK; i++)
+        (void)usleep(LOCK_PAUSE);
+    bool taken = r != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        (void)close(fd);
+    return taken ? error_set(err, STATUS_EXISTS, "stop it first, or give this one a state-folder of its own",
+                             "another dpop-agent uses the state folder %s", folder)
+                 : STATUS_OK;
+}
+
 static enum status set_up(struct supervisor *s, const struct supervisor_options *options, struct error *err)
 {
     enum status status = choose_paths(s, options, err);
@@ -215,6 +238,8 @@ static enum status set_up(struct supervisor *s, const struct supervisor_options 
         return status;
     log_open("supervisor", s->config->agent.log_level);
     status = open_listener(s, options, err);
+    if (status == STATUS_OK)
+        status = check_state_folder(s, err);
     return status == STATUS_OK ? make_event_loop(s, err) : status;
 }
 

@@ -4,6 +4,10 @@
 #include "messages.h"
 #include "report.h"
 #include "show.h"
+#include <unistd.h>
+
+#define STARTING_TRIES 50
+#define STARTING_PAUSE 100000 /* microseconds */
 
 static void print_text(const struct key_info *key)
 {
@@ -52,12 +56,28 @@ static int find(const struct keys_answer *answer, const char *name, struct key_i
                        "there is no key \"%s\"", name);
 }
 
+/* Right after init or a reload a key is being opened: it has no JWK to show yet, but will in a moment. */
+static bool still_starting(const struct key_info *key)
+{
+    return !show_has_jwk(key) && span_is(key->state, "starting");
+}
+
 static int run(struct command *cmd, char **operands, int count)
 {
     struct keys_answer answer;
     struct key_info key;
     struct dpop_error err;
     (void)count;
+    for (int i = 0; i < STARTING_TRIES; i++) {
+        if (command_call(cmd, OPERATION_KEYS, &message_empty, &(struct empty_message){false}, &message_keys_answer, &answer,
+                         sizeof(answer), &err) != DPOP_OK)
+            break;
+        bool wait = find(&answer, operands[0], &key, &err) == DPOP_OK && still_starting(&key);
+        call_done(cmd->agent);
+        if (!wait)
+            break;
+        (void)usleep(STARTING_PAUSE);
+    }
     if (command_call(cmd, OPERATION_KEYS, &message_empty, &(struct empty_message){false}, &message_keys_answer, &answer,
                      sizeof(answer), &err) != DPOP_OK)
         return report_error(cmd, &err);

@@ -9,6 +9,7 @@
 #include "request_body.h"
 #include "request_sink.h"
 #include "trace.h"
+#include "header_name.h"
 
 #include <string.h>
 #include <strings.h>
@@ -40,8 +41,8 @@ static const struct option long_options[] = {
 
 static const char *add_header(struct options *o, const char *line)
 {
-    size_t name = strcspn(line, ":;");
-    if (name == 0 || line[name] == '\0' || strpbrk(line, "\r\n") != NULL)
+    size_t name = strspn(line, HEADER_NAME);
+    if (name == 0 || (line[name] != ':' && line[name] != ';') || strpbrk(line, "\r\n") != NULL)
         return "-H takes one header line, Name: value";
     if ((name == 13 && strncasecmp(line, "Authorization", 13) == 0) || (name == 4 && strncasecmp(line, "DPoP", 4) == 0))
         return "the headers Authorization and DPoP are the agent's to make; leave them out";

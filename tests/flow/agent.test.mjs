@@ -71,7 +71,7 @@ describe('the command line', () => {
     assert.ok((await agent.log()).includes(`configuration ${own.home}/config/dpop-agent/agent.conf (none yet: dpop init makes one), socket ${own.socket}`));
     const other = join(own.home, 'other/socket');
     const file = join(own.home, 'my.conf');
-    await writeFile(file, '[agent]\nlog-level = debug\n', { mode: 0o600 });
+    await writeFile(file, `[agent]\nlog-level = debug\nstate-folder = ${own.home}/other-state\n`, { mode: 0o600 });
     const second = await own.started({ args: ['--config', file, '--socket', other], socket: other });
     assert.ok((await second.log()).includes(`configuration ${file}, socket ${other}`));
     const connection = await connect(other);
@@ -119,6 +119,16 @@ describe('the socket', () => {
     const connection = await connect(own.socket);
     assert.equal((await connection.status()).pid, agent.pid);
     connection.close();
+  });
+
+  test('of another path does not let a second agent share the state folder', async (t) => {
+    const own = await place(t);
+    const agent = await own.started();
+    await until('the store has its lock', () => stat(join(own.home, 'state/dpop-agent/lock')));
+    const { status, stderr } = await own.refusal('--socket', join(own.home, 'run/other'));
+    assert.equal(status, 1);
+    assert.match(stderr, /another dpop-agent uses the state folder .*; stop it first/);
+    assert.ok(agent.isRunning());
   });
 
   test('left behind by an agent that was killed is replaced, and no child of it lives on', async (t) => {

@@ -2,7 +2,7 @@
 
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { agentBinary, makeWorld, run, showLogOnFailure, until } from './world.mjs';
 import { requestResource } from './resource-request.mjs';
@@ -118,6 +118,10 @@ describe('the configuration', () => {
       const said = await until('the agent says so', async () => (await world.log()).slice(length).match(/.*; the configuration in use stays/));
       assert.match(said[0], new RegExp(`${world.configPath}:\\d+: `));
     }
+    const { length } = await world.log();
+    await rename(world.configPath, `${world.configPath}.gone`);
+    world.process.kill('SIGHUP');
+    await until('the agent says that the file is gone', async () => /is gone; the configuration in use stays/.test((await world.log()).slice(length)));
     assert.deepEqual(await world.pids(), before);
     assert.equal((await world.agent.token('basic')).access_token, token.access_token);
     await world.writeConfig();

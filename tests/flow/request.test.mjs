@@ -72,6 +72,7 @@ describe('dpop request', () => {
       assert.equal(exit, 2);
       assert.match(stderr, /agent's to make/);
     }
+    assert.equal((await request('-H', 'Authorization : x', 'basic', url())).status, 2, 'a blank before the colon hides nothing');
     assert.equal((await seen(t, () => request('-d', 'x', 'basic', url()))).requests[0].method, 'POST');
     assert.deepEqual((await seen(t, () => request('-X', 'HEAD', '-i', 'basic', url()))).requests.map((record) => record.method), ['HEAD']);
   });

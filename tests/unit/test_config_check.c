@@ -122,6 +122,14 @@ static void test_a_resource_that_is_no_absolute_uri_is_refused(void **state)
     assert_refused(PROFILE("https://as.example", "https://a.example", "resource = :x\n"), "agent.conf:9: resource: ", "RFC 8707");
 }
 
+static void test_a_scope_with_quotes_and_a_form_field_of_ours_are_refused(void **state)
+{
+    (void)state;
+    assert_refused(PROFILE("https://as.example", "https://a.example", "scope = \"a b\"\n"), "agent.conf:9: scope: ", "without quotes");
+    assert_refused(PROFILE("https://as.example", "https://a.example", "form = audience=x\nform = grant_type=password\n"),
+                   "agent.conf:10: form: ", "the agent's to set");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +140,7 @@ int main(void)
         cmocka_unit_test(test_an_origin_with_a_path_query_fragment_or_user_is_refused),
         cmocka_unit_test(test_a_keys_own_origins_are_checked_and_may_be_on_loopback),
         cmocka_unit_test(test_a_resource_that_is_no_absolute_uri_is_refused),
+        cmocka_unit_test(test_a_scope_with_quotes_and_a_form_field_of_ours_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -582,7 +582,7 @@ static void test_other_statuses_are_told_apart(void **state)
         const char *message;
     } rows[] = {{500, STATUS_SERVER_UNAVAILABLE, "status 500"},   {503, STATUS_SERVER_UNAVAILABLE, "status 503"},
                 {429, STATUS_SERVER_UNAVAILABLE, "status 429"},   {302, STATUS_SERVER_MISBEHAVED, "redirect (status 302)"},
-                {307, STATUS_SERVER_MISBEHAVED, "redirect"},      {404, STATUS_SERVER_MISBEHAVED, "status 404 and no OAuth error"},
+                {307, STATUS_SERVER_MISBEHAVED, "redirect"},      {404, STATUS_SERVER_MISBEHAVED, "status 404, which is neither 200 nor an OAuth error"},
                 {204, STATUS_SERVER_MISBEHAVED, "status 204"},    {201, STATUS_SERVER_MISBEHAVED, "status 201"}};
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -75,7 +75,7 @@ static void test_plain_http_that_is_not_named_has_its_own_status(void **state)
 {
     (void)state;
     assert_int_equal(profile("one", "http://api.example"), STATUS_INSECURE_URL);
-    assert_int_equal(profile("two", "http://localhost:8081"), STATUS_INSECURE_URL);
+    assert_int_equal(profile("two", "http://localhost:8081"), STATUS_ORIGIN_REFUSED);
     assert_int_equal(key("work", "http://own.example"), STATUS_INSECURE_URL);
 }
 
