@@ -79,9 +79,10 @@ static bool names(const struct strings *origins, const char *origin)
     return false;
 }
 
-static enum status refuse(const char *what, const char *name, const char *origin, struct error *err)
+/* `loopback`: plain http to it would be allowed, if only the origin were named. */
+static enum status refuse(const char *what, const char *name, const char *origin, bool loopback, struct error *err)
 {
-    if (strncmp(origin, "http://", 7) == 0 && !url_is_loopback(span_text(origin)))
+    if (strncmp(origin, "http://", 7) == 0 && !(loopback && url_is_loopback(span_text(origin))))
         return error_set(err, STATUS_INSECURE_URL, "use https", "%s \"%s\": %s is plain http", what, name, origin);
     return error_set(err, STATUS_ORIGIN_REFUSED, NEXT_ORIGINS, "%s \"%s\" does not name the origin %s", what, name, origin);
 }
@@ -90,7 +91,7 @@ enum status policy_profile(const struct policy *p, const struct profile_config *
 {
     if (names(&p->profiles[profile - p->config->profiles], origin))
         return STATUS_OK;
-    return refuse("profile", profile->name, origin, err);
+    return refuse("profile", profile->name, origin, profile->allow_http_loopback, err);
 }
 
 enum status policy_key(const struct policy *p, const struct key_config *key, const char *origin, struct error *err)
@@ -100,5 +101,5 @@ enum status policy_key(const struct policy *p, const struct key_config *key, con
     for (size_t i = 0; i < p->config->profile_count; i++)
         if (strcmp(p->config->profiles[i].key, key->name) == 0 && names(&p->profiles[i], origin))
             return STATUS_OK;
-    return refuse("key", key->name, origin, err);
+    return refuse("key", key->name, origin, true, err);
 }
