@@ -4,39 +4,40 @@
 const SWEEP_EVERY = 1000; // writes
 
 export function memoryAdapter() {
-  const entries = new Map(); // "Model:id" → { payload, expires in ms }
+  const models = new Map(); // name → its entries: id → { payload, expires in ms }
   let writes = 0;
 
-  const live = (key) => {
-    const entry = entries.get(key);
-    return entry && entry.expires > Date.now() ? entry.payload : undefined;
-  };
-  const first = (model, member, value) => {
-    for (const key of entries.keys()) {
-      if (key.startsWith(`${model}:`) && live(key)?.[member] === value) return live(key);
-    }
-    return undefined;
-  };
+  const entriesOf = (model) => models.get(model) ?? models.set(model, new Map()).get(model);
+  const isLive = (entry) => entry !== undefined && entry.expires > Date.now();
   const sweep = () => {
-    const now = Date.now();
-    for (const [key, { expires }] of entries) if (expires <= now) entries.delete(key);
+    for (const entries of models.values()) {
+      for (const [id, entry] of entries) if (!isLive(entry)) entries.delete(id);
+    }
   };
 
-  return (model) => ({
-    async upsert(id, payload, expiresIn) {
-      if (++writes % SWEEP_EVERY === 0) sweep();
-      entries.set(`${model}:${id}`, { payload, expires: expiresIn ? Date.now() + expiresIn * 1000 : Infinity });
-    },
-    find: async (id) => live(`${model}:${id}`),
-    findByUid: async (uid) => first(model, 'uid', uid),
-    findByUserCode: async (userCode) => first(model, 'userCode', userCode),
-    async consume(id) {
-      const payload = live(`${model}:${id}`);
-      if (payload) payload.consumed = Math.floor(Date.now() / 1000);
-    },
-    destroy: async (id) => void entries.delete(`${model}:${id}`),
-    async revokeByGrantId(grantId) {
-      for (const [key, { payload }] of entries) if (payload.grantId === grantId) entries.delete(key);
-    },
-  });
+  return (model) => {
+    const entries = entriesOf(model);
+    const find = (id) => (isLive(entries.get(id)) ? entries.get(id).payload : undefined);
+    const first = (member, value) => {
+      for (const entry of entries.values()) if (isLive(entry) && entry.payload[member] === value) return entry.payload;
+      return undefined;
+    };
+    return {
+      async upsert(id, payload, expiresIn) {
+        if (++writes % SWEEP_EVERY === 0) sweep();
+        entries.set(id, { payload, expires: expiresIn ? Date.now() + expiresIn * 1000 : Infinity });
+      },
+      find: async (id) => find(id),
+      findByUid: async (uid) => first('uid', uid),
+      findByUserCode: async (userCode) => first('userCode', userCode),
+      async consume(id) {
+        const payload = find(id);
+        if (payload) payload.consumed = Math.floor(Date.now() / 1000);
+      },
+      destroy: async (id) => void entries.delete(id),
+      async revokeByGrantId(grantId) {
+        for (const [id, { payload }] of entries) if (payload.grantId === grantId) entries.delete(id);
+      },
+    };
+  };
 }

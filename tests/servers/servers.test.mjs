@@ -122,9 +122,11 @@ async function get(token, proof, { scheme = 'DPoP', path = '/a' } = {}) {
   return { status: answer.status, challenge: answer.headers.get('www-authenticate'), nonce: answer.headers.get('dpop-nonce'), body: await answer.json() };
 }
 
+const challengeEnd = () => `algs="ES256", resource_metadata="${rs.origin}/.well-known/oauth-protected-resource"`;
+
 function refused(answer, error) {
   assert.equal(answer.status, 401);
-  assert.equal(answer.challenge, `DPoP error="${error}", algs="ES256"`);
+  assert.equal(answer.challenge, `DPoP error="${error}", ${challengeEnd()}`);
 }
 
 // ---- the tests ----------------------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ describe('the resource server', () => {
 
   test('names the scheme without an error when a request has no credentials', async () => {
     const answer = await fetch(`${rs.origin}/a`);
-    assert.deepEqual([answer.status, answer.headers.get('www-authenticate')], [401, 'DPoP algs="ES256"']);
+    assert.deepEqual([answer.status, answer.headers.get('www-authenticate')], [401, `DPoP ${challengeEnd()}`]);
   });
 
   test('compares htu with the request line as it was sent, without the query', async () => {

@@ -1,5 +1,6 @@
 // What both test servers need of the network: a listener on loopback, with TLS or without, that can be closed at once
-// whatever its clients do; and a fetch that trusts one CA and nothing else, follows no redirect and pools no connection.
+// whatever its clients do, and that may ask for client certificates; and a fetch that trusts one CA and nothing else,
+// follows no redirect and pools no connection.
 
 import http from 'node:http';
 import https from 'node:https';
@@ -9,9 +10,11 @@ import { checkServerIdentity } from 'node:tls';
 import { isIPv6 } from 'node:net';
 import { once } from 'node:events';
 
-// tls: { key, cert } in PEM, or null for plain http. host is the name in the origin; the listener is on loopback only.
-export async function listen({ tls = null, host = 'localhost', port = 0 }, handler) {
-  const server = tls ? https.createServer(tls, handler) : http.createServer(handler);
+// tls: { key, cert } in PEM, or null for plain http (more members are not looked at). host is the name in the origin; the listener is on loopback only.
+// clientCa: a PEM text makes it ask for a client certificate; one that it does not sign, and none at all, connect too.
+export async function listen({ tls = null, host = 'localhost', port = 0, clientCa }, handler) {
+  const asking = clientCa ? { requestCert: true, rejectUnauthorized: false, ca: clientCa } : {};
+  const server = tls ? https.createServer({ key: tls.key, cert: tls.cert, ...asking }, handler) : http.createServer(handler);
   server.keepAliveTimeout = 60_000;
   const sockets = new Set(); // those in the middle of a TLS handshake too, which closeAllConnections leaves
   server.on('connection', (socket) => {
@@ -36,8 +39,8 @@ export async function listen({ tls = null, host = 'localhost', port = 0 }, handl
   };
 }
 
-// ca: the path of a PEM file, or undefined where only plain http is spoken.
-export function fetchTrusting(ca) {
+// ca: the path of a PEM file, or undefined where only plain http is spoken. client: { key, cert } in PEM, to show.
+export function fetchTrusting(ca, client = {}) {
   const trusted = ca === undefined ? undefined : readFileSync(ca);
   return (url, { method = 'GET', headers = {}, body, signal } = {}) =>
     new Promise((resolve, reject) => {
@@ -45,7 +48,7 @@ export function fetchTrusting(ca) {
       const { request } = protocol === 'https:' ? https : http;
       const sent = request(url, {
         method, headers: Object.fromEntries(new Headers(headers)), signal, agent: false, ca: trusted,
-        checkServerIdentity: checkIdentity,
+        key: client.key, cert: client.cert, checkServerIdentity: checkIdentity,
       });
       sent.once('error', reject);
       sent.once('response', async (answer) => {
