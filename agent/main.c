@@ -2,6 +2,7 @@
  * dpop-agent: the program. Without --role it is the supervisor; with it, one of the processes that the supervisor starts
  * (common/role.h). Every process first gives up what it never needs: new privileges, core files, being traced.
  */
+#include "config_check.h"
 #include "role.h"
 #include "supervisor.h"
 
@@ -58,8 +59,10 @@ static int run_role(const char *name, const char *argument)
     static const struct {
         const char *name;
         enum role role;
-    } roles[] = {{"front", ROLE_FRONT}, {"key", ROLE_KEY}, {"net", ROLE_NET}, {"store", ROLE_STORE}, {"init", ROLE_INIT}};
+    } roles[] = {{"front", ROLE_FRONT}, {"key", ROLE_KEY},     {"net", ROLE_NET}, {"net-tls", ROLE_NET_TLS},
+                 {"store", ROLE_STORE}, {"init", ROLE_INIT}};
     enum role role = ROLE_SUPERVISOR;
+    bool named;
     struct buffer text;
     struct config *config = NULL;
     struct channel channel;
@@ -70,7 +73,8 @@ static int run_role(const char *name, const char *argument)
     for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
         if (strcmp(roles[i].name, name) == 0)
             role = roles[i].role;
-    (void)snprintf(label, sizeof(label), "%s%s%s", name, role == ROLE_KEY ? " " : "", role == ROLE_KEY ? argument : "");
+    named = (role == ROLE_KEY || role == ROLE_NET_TLS) && argument != NULL;
+    (void)snprintf(label, sizeof(label), "%s%s%s", name, named ? " " : "", named ? argument : "");
     log_open(label, LOG_LEVEL_INFO);
     buffer_init(&text, CONFIG_MAX_FILE);
     if (role == ROLE_SUPERVISOR || read_slice(&text) != 0 ||
@@ -87,10 +91,12 @@ static int run_role(const char *name, const char *argument)
         result = key_main(&config->keys[0], &channel);
     } else if (role == ROLE_NET) {
         result = net_main(config, &channel);
+    } else if (role == ROLE_NET_TLS) {
+        result = net_tls_main(config, &channel);
     } else if (role == ROLE_STORE) {
         result = store_main(config, &channel);
     } else if (role == ROLE_INIT) {
-        result = init_main(config, argument, &channel);
+        result = init_main(config, argument, config_check, &channel);
     }
     channel_free(&channel);
 out:

@@ -261,7 +261,7 @@ static struct curl_slist *make_headers(const struct exchange *x)
     while (h != NULL && append(&list, h->data, "") == 0)
         h = h->next;
     if (h == NULL && append(&list, "Authorization: ", x->authorization.authorization) == 0 &&
-        append(&list, "DPoP: ", x->authorization.dpop) == 0)
+        (x->authorization.dpop == NULL || append(&list, "DPoP: ", x->authorization.dpop) == 0))
         return list;
     free_headers(list);
     return NULL;

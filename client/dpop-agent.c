@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_VALUES 64 /* resources, nonces or challenges in one request */
 
@@ -156,6 +157,7 @@ static int copy_token(const struct token_answer *answer, struct dpop_token *out,
         .jkt = copy(answer->jkt, &failed),
         .expires_in = answer->expires_in,
         .expires_at = answer->expires_at,
+        .raw = copy(answer->raw, &failed),
     };
     if (failed) {
         dpop_token_clear(&token);
@@ -184,6 +186,12 @@ int dpop_agent_token(struct dpop_agent *agent, const struct dpop_token_request *
         .min_valid = request->min_valid,
         .force = request->force != 0,
         .timeout = deadline_for_agent(deadline),
+        .raw = request->raw != 0,
+        .subject_token = span_text(request->subject_token),
+        .subject_token_type = span_text(request->subject_token_type),
+        .actor_token = span_text(request->actor_token),
+        .actor_token_type = span_text(request->actor_token_type),
+        .assertion = span_text(request->assertion),
     };
     const struct call call = {.operation = OPERATION_TOKEN, .request = &message_token_request, .in = &in,
                               .answer = &message_token_answer, .out = &answer, .out_size = sizeof(answer),
@@ -204,17 +212,28 @@ void dpop_token_clear(struct dpop_token *token)
     clear_text(&token->token_type);
     clear_text(&token->scope);
     clear_text(&token->jkt);
+    clear_text(&token->raw);
     token->expires_in = 0;
     token->expires_at = 0;
+}
+
+/* RFC 9110 section 11.1: schemes are compared without regard to case. */
+static bool has_scheme(struct span authorization, const char *scheme)
+{
+    size_t len = strlen(scheme);
+    return authorization.len > len && strncasecmp((const char *)authorization.data, scheme, len) == 0;
 }
 
 static int copy_authorization(const struct authorize_answer *answer, struct dpop_authorization *out,
                               struct dpop_error *err)
 {
     bool failed = false;
-    if (!printable(answer->url) || !printable(answer->authorization) || !printable(answer->dpop))
+    bool bearer = answer->dpop.data == NULL;
+    if (!printable(answer->url) || !printable(answer->authorization) || (!bearer && !printable(answer->dpop)))
         return failure_set(err, STATUS_AGENT_MISBEHAVED, NULL,
                            "the agent's URL or header values are not printable ASCII");
+    if (bearer && !has_scheme(answer->authorization, "Bearer "))
+        return failure_set(err, STATUS_AGENT_MISBEHAVED, NULL, "the agent gave a DPoP-bound token without a proof");
     struct dpop_authorization authorization = {
         .url = copy(answer->url, &failed),
         .authorization = copy(answer->authorization, &failed),
@@ -320,6 +339,54 @@ int dpop_agent_outcome(struct dpop_agent *agent, const struct dpop_outcome *outc
     status = take_verdict(&answer, verdict, err);
     call_done(agent);
     return status;
+}
+
+static int copy_introspection(const struct introspect_answer *answer, struct dpop_introspection *out,
+                              struct dpop_error *err)
+{
+    bool failed = false;
+    char *claims = copy(answer->claims, &failed);
+    if (failed)
+        return no_memory(err);
+    *out = (struct dpop_introspection){.active = answer->active, .claims = claims};
+    return DPOP_OK;
+}
+
+int dpop_agent_introspect(struct dpop_agent *agent, const struct dpop_introspection_request *request,
+                          struct dpop_introspection *out, struct dpop_error *err)
+{
+    struct dpop_error unused;
+    struct introspect_answer answer;
+    struct values resources;
+    int64_t deadline = deadline_after(request->timeout_ms);
+
+    err = err != NULL ? err : &unused;
+    int status = values_fill(&resources, request->resources, "resources", err);
+    if (status != DPOP_OK)
+        return status;
+    const struct introspect_request in = {
+        .profile = span_text(request->profile),
+        .scope = span_text(request->scope),
+        .resources = resources.list,
+        .timeout = deadline_for_agent(deadline),
+    };
+    const struct call call = {.operation = OPERATION_INTROSPECT, .request = &message_introspect_request, .in = &in,
+                              .answer = &message_introspect_answer, .out = &answer, .out_size = sizeof(answer),
+                              .deadline = deadline};
+    status = call_perform(agent, &call, err);
+    if (status != DPOP_OK)
+        return status;
+    status = copy_introspection(&answer, out, err);
+    call_done(agent);
+    return status;
+}
+
+void dpop_introspection_clear(struct dpop_introspection *introspection)
+{
+    if (introspection == NULL)
+        return;
+    clear_text(&introspection->claims);
+    introspection->active = 0;
 }
 
 const char *dpop_status_name(int status)

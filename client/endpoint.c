@@ -134,6 +134,9 @@ int endpoint_open(const char *socket_path, int64_t deadline, int *fd, struct dpo
         if (path != NULL && path[0] == '\0')
             path = NULL;
     }
+    if (path != NULL && path[0] == '\0')
+        return failure_set(err, STATUS_INVALID_ARGUMENT, "give --socket PATH, or leave it out",
+                           "the socket's path is empty");
     if (path == NULL)
         return try_usual_paths(deadline, fd, err);
     return try_path(path, deadline, fd, &nobody, err);

@@ -40,6 +40,7 @@ int failure_take(struct dpop_error *err, struct span fields)
     error_put_text(e.oauth_error, sizeof(e.oauth_error), m.oauth_error);
     error_put_text(e.oauth_description, sizeof(e.oauth_description), m.oauth_description);
     error_put_text(e.oauth_uri, sizeof(e.oauth_uri), m.oauth_uri);
+    error_put_text(e.stage, sizeof(e.stage), m.stage);
     *err = e;
     return e.status;
 }

@@ -21,6 +21,7 @@ struct error {
     char oauth_error[128];        /* RFC 6749 section 5.2 */
     char oauth_description[512];
     char oauth_uri[256];
+    char stage[32]; /* what was being done: "discovery", "token request", "refresh", …; may be empty */
 };
 
 /* Clears the error, fills status, next step (NULL: none) and message, and returns the status. */

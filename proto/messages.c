@@ -72,7 +72,12 @@ MESSAGE(profile_info,
         F(10, TEXTS, 0, LIMIT_URL, profile_info, origins),
         F(11, TEXT, 0, LIMIT_NAME, profile_info, state),
         F(12, TEXT, 0, LIMIT_TEXT, profile_info, reason),
-        F(13, U32, 0, 0, profile_info, expires_in));
+        F(13, U32, 0, 0, profile_info, expires_in),
+        F(14, TEXT, 0, LIMIT_NAME, profile_info, login),
+        F(15, TEXT, 0, LIMIT_TEXT, profile_info, login_reason),
+        F(16, TEXT, 0, LIMIT_TEXT, profile_info, subject),
+        F(17, BOOL, 0, 0, profile_info, persisted),
+        F(18, TEXT, 0, LIMIT_NAME, profile_info, dpop));
 
 MESSAGE(profiles_answer,
         F(1, LIST, 0, LIMIT_NESTED, profiles_answer, profiles));
@@ -98,7 +103,13 @@ MESSAGE(token_request,
         F(3, TEXTS, 0, LIMIT_URL, token_request, resources),
         F(4, U32, 0, 0, token_request, min_valid),
         F(5, BOOL, 0, 0, token_request, force),
-        F(6, U32, 0, 0, token_request, timeout));
+        F(6, U32, 0, 0, token_request, timeout),
+        F(7, BOOL, 0, 0, token_request, raw),
+        F(8, BYTES, 0, LIMIT_ASSERTION, token_request, subject_token),
+        F(9, TEXT, 0, LIMIT_TEXT, token_request, subject_token_type),
+        F(10, BYTES, 0, LIMIT_ASSERTION, token_request, actor_token),
+        F(11, TEXT, 0, LIMIT_TEXT, token_request, actor_token_type),
+        F(12, BYTES, 0, LIMIT_ASSERTION, token_request, assertion));
 
 MESSAGE(token_answer,
         F(1, BYTES, R, LIMIT_ACCESS_TOKEN, token_answer, access_token),
@@ -106,7 +117,8 @@ MESSAGE(token_answer,
         F(3, U32, R, 0, token_answer, expires_in),
         F(4, U64, R, 0, token_answer, expires_at),
         F(5, TEXT, 0, LIMIT_SCOPE, token_answer, scope),
-        F(6, TEXT, R, LIMIT_NAME, token_answer, jkt));
+        F(6, TEXT, R, LIMIT_NAME, token_answer, jkt),
+        F(7, TEXT, 0, LIMIT_NESTED, token_answer, raw));
 
 MESSAGE(authorize_request,
         F(1, TEXT, R, LIMIT_NAME, authorize_request, profile),
@@ -120,7 +132,7 @@ MESSAGE(authorize_request,
 MESSAGE(authorize_answer,
         F(1, TEXT, R, LIMIT_URL, authorize_answer, url),
         F(2, TEXT, R, LIMIT_ACCESS_TOKEN + 16, authorize_answer, authorization),
-        F(3, TEXT, R, LIMIT_PROOF, authorize_answer, dpop),
+        F(3, TEXT, 0, LIMIT_PROOF, authorize_answer, dpop),
         F(4, BYTES, R, LIMIT_ATTEMPT, authorize_answer, attempt));
 
 MESSAGE(outcome_request,
@@ -145,6 +157,124 @@ MESSAGE(init_answer,
         F(4, TEXT, R, LIMIT_TEXT, init_answer, token_folder),
         F(5, TEXT, R, LIMIT_TEXT, init_answer, pin_file));
 
+MESSAGE(login_begin_request,
+        F(1, TEXT, R, LIMIT_NAME, login_begin_request, profile),
+        F(2, BOOL, 0, 0, login_begin_request, device),
+        F(3, U32, 0, 0, login_begin_request, timeout));
+
+MESSAGE(login_begin_answer,
+        F(1, BYTES, R, LIMIT_LOGIN, login_begin_answer, login),
+        F(2, TEXT, 0, LIMIT_NESTED, login_begin_answer, url),
+        F(3, TEXT, 0, LIMIT_URL, login_begin_answer, redirect_uri),
+        F(4, TEXT, 0, LIMIT_TEXT, login_begin_answer, user_code),
+        F(5, TEXT, 0, LIMIT_URL, login_begin_answer, verification_uri),
+        F(6, TEXT, 0, LIMIT_URL, login_begin_answer, verification_uri_complete),
+        F(7, U32, 0, 0, login_begin_answer, expires_in));
+
+MESSAGE(login_wait_request,
+        F(1, BYTES, R, LIMIT_LOGIN, login_wait_request, login),
+        F(2, U32, 0, 0, login_wait_request, timeout));
+
+MESSAGE(login_wait_answer,
+        F(1, TEXT, R, LIMIT_NAME, login_wait_answer, profile),
+        F(2, TEXT, 0, LIMIT_TEXT, login_wait_answer, subject),
+        F(3, TEXT, 0, LIMIT_SCOPE, login_wait_answer, scope),
+        F(4, TEXT, 0, LIMIT_NAME, login_wait_answer, jkt),
+        F(5, TEXT, 0, LIMIT_NAME, login_wait_answer, token_type),
+        F(6, U32, 0, 0, login_wait_answer, expires_in),
+        F(7, BOOL, 0, 0, login_wait_answer, refresh),
+        F(8, BOOL, 0, 0, login_wait_answer, persisted),
+        F(9, TEXT, 0, LIMIT_TEXT, login_wait_answer, note));
+
+MESSAGE(login_redirect_request,
+        F(1, BYTES, R, LIMIT_LOGIN, login_redirect_request, login),
+        F(2, BYTES, R, LIMIT_NESTED, login_redirect_request, url));
+
+MESSAGE(login_cancel_request,
+        F(1, BYTES, R, LIMIT_LOGIN, login_cancel_request, login));
+
+MESSAGE(logout_request,
+        F(1, TEXT, R, LIMIT_NAME, logout_request, profile),
+        F(2, U32, 0, 0, logout_request, timeout));
+
+MESSAGE(logout_answer,
+        F(1, BOOL, 0, 0, logout_answer, logged_in),
+        F(2, BOOL, 0, 0, logout_answer, revoked),
+        F(3, TEXT, 0, LIMIT_TEXT, logout_answer, note));
+
+MESSAGE(introspect_request,
+        F(1, TEXT, R, LIMIT_NAME, introspect_request, profile),
+        F(2, TEXT, 0, LIMIT_SCOPE, introspect_request, scope),
+        F(3, TEXTS, 0, LIMIT_URL, introspect_request, resources),
+        F(4, U32, 0, 0, introspect_request, timeout));
+
+MESSAGE(introspect_answer,
+        F(1, BOOL, 0, 0, introspect_answer, active),
+        F(2, TEXT, R, LIMIT_NESTED, introspect_answer, claims));
+
+MESSAGE(profile_test_request,
+        F(1, TEXT, R, LIMIT_NAME, profile_test_request, profile),
+        F(2, U32, 0, 0, profile_test_request, timeout));
+
+MESSAGE(profile_test_answer,
+        F(1, LIST, 0, LIMIT_NESTED, profile_test_answer, checks));
+
+MESSAGE(check_info,
+        F(1, TEXT, R, LIMIT_NAME, check_info, name),
+        F(2, U16, R, 0, check_info, result),
+        F(3, TEXT, 0, LIMIT_TEXT, check_info, detail),
+        F(4, TEXT, 0, LIMIT_TEXT, check_info, next));
+
+MESSAGE(trace_request,
+        F(1, TEXT, R, LIMIT_NAME, trace_request, profile),
+        F(2, U64, 0, 0, trace_request, after),
+        F(3, U32, 0, 0, trace_request, timeout));
+
+MESSAGE(trace_answer,
+        F(1, LIST, 0, LIMIT_NESTED, trace_answer, entries));
+
+MESSAGE(trace_entry,
+        F(1, U64, R, 0, trace_entry, sequence),
+        F(2, U64, R, 0, trace_entry, time),
+        F(3, BYTES, R, LIMIT_NESTED, trace_entry, text));
+
+MESSAGE(register_request,
+        F(1, TEXT, R, LIMIT_NAME, register_request, name),
+        F(2, TEXT, 0, LIMIT_NAME, register_request, key),
+        F(3, TEXT, 0, LIMIT_URL, register_request, issuer),
+        F(4, TEXT, 0, LIMIT_URL, register_request, resource),
+        F(5, TEXT, 0, LIMIT_NAME, register_request, client_authentication),
+        F(6, TEXT, 0, LIMIT_NAME, register_request, grant),
+        F(7, TEXT, 0, LIMIT_SCOPE, register_request, scope),
+        F(8, TEXTS, 0, LIMIT_URL, register_request, origins),
+        F(9, TEXT, 0, LIMIT_TEXT, register_request, client_name),
+        F(10, BYTES, 0, LIMIT_ASSERTION, register_request, initial_access_token),
+        F(11, TEXT, 0, LIMIT_TEXT, register_request, ca_file),
+        F(12, BOOL, 0, 0, register_request, allow_http_loopback),
+        F(13, U32, 0, 0, register_request, timeout));
+
+MESSAGE(register_answer,
+        F(1, TEXT, R, LIMIT_NAME, register_answer, profile),
+        F(2, TEXT, R, LIMIT_URL, register_answer, issuer),
+        F(3, TEXT, R, LIMIT_TEXT, register_answer, client_id),
+        F(4, TEXT, R, LIMIT_NAME, register_answer, client_authentication),
+        F(5, TEXT, R, LIMIT_TEXT, register_answer, configuration),
+        F(6, TEXT, 0, LIMIT_TEXT, register_answer, secret_file));
+
+MESSAGE(key_csr_request,
+        F(1, TEXT, 0, LIMIT_NAME, key_csr_request, key),
+        F(2, TEXT, R, LIMIT_TEXT, key_csr_request, subject),
+        F(3, U32, 0, 0, key_csr_request, timeout));
+
+MESSAGE(key_cert_request,
+        F(1, TEXT, 0, LIMIT_NAME, key_cert_request, key),
+        F(2, TEXT, R, LIMIT_TEXT, key_cert_request, subject),
+        F(3, U32, 0, 0, key_cert_request, days),
+        F(4, U32, 0, 0, key_cert_request, timeout));
+
+MESSAGE(pem_answer,
+        F(1, BYTES, R, LIMIT_NESTED, pem_answer, pem));
+
 static const struct field error_fields[] = {
     F(1, U16, R, 0, error_message, status),
     F(2, BOOL, 0, 0, error_message, retryable),
@@ -155,6 +285,7 @@ static const struct field error_fields[] = {
     F(7, TEXT, 0, LIMIT_TEXT, error_message, oauth_error),
     F(8, TEXT, 0, LIMIT_TEXT, error_message, oauth_description),
     F(9, TEXT, 0, LIMIT_TEXT, error_message, oauth_uri),
+    F(10, TEXT, 0, LIMIT_NAME, error_message, stage),
 };
 const struct message message_error = {"error", error_fields, sizeof(error_fields) / sizeof(error_fields[0])};
 
@@ -175,6 +306,7 @@ void messages_put_error(struct buffer *b, uint32_t request, const struct error *
         .oauth_error = text_or_absent(e->oauth_error),
         .oauth_description = text_or_absent(e->oauth_description),
         .oauth_uri = text_or_absent(e->oauth_uri),
+        .stage = text_or_absent(e->stage),
     };
     message_put_frame(b, OPERATION_ERROR, request, &message_error, &m);
 }
@@ -194,5 +326,6 @@ enum status messages_take_error(struct span fields, struct error *out)
     error_put_text(out->oauth_error, sizeof(out->oauth_error), m.oauth_error);
     error_put_text(out->oauth_description, sizeof(out->oauth_description), m.oauth_description);
     error_put_text(out->oauth_uri, sizeof(out->oauth_uri), m.oauth_uri);
+    error_put_text(out->stage, sizeof(out->stage), m.stage);
     return STATUS_OK;
 }

@@ -23,6 +23,18 @@ enum operation {
     OPERATION_AUTHORIZE = 7,
     OPERATION_OUTCOME = 8,
     OPERATION_INIT = 9,
+    OPERATION_LOGIN_BEGIN = 10,
+    OPERATION_LOGIN_WAIT = 11,
+    OPERATION_LOGIN_REDIRECT = 12,
+    OPERATION_LOGIN_CANCEL = 13,
+    OPERATION_LOGOUT = 14,
+    OPERATION_INTROSPECT = 15,
+    OPERATION_PROFILE_TEST = 16,
+    OPERATION_TRACE = 17,
+    OPERATION_REGISTER = 18,
+    OPERATION_KEY_CSR = 19,
+    OPERATION_KEY_CERT = 20,
+    OPERATION_RELOAD = 21,
 
     OPERATION_ANSWER = 0x8000, /* an answer's operation is its request's with this bit */
     OPERATION_ERROR = 0xffff,  /* the answer to a request that failed */
@@ -38,6 +50,8 @@ enum operation {
 #define LIMIT_ATTEMPT 1024
 #define LIMIT_PROOF 32768
 #define LIMIT_NESTED 65536
+#define LIMIT_LOGIN 32           /* login handles */
+#define LIMIT_ASSERTION 65536    /* assertions, subject and actor tokens */
 
 struct hello_request {
     uint16_t version_min, version_max;
@@ -115,6 +129,11 @@ struct profile_info {
     struct span state;      /* "no token", "token", "fetching", "failed" */
     struct span reason;     /* the last failure */
     uint32_t expires_in;    /* seconds that the token of the profile's own scope and resource has left */
+    struct span login;      /* "logged in", "login required", "in doubt", "loading"; absent: its grant needs no login */
+    struct span login_reason; /* why it is not "logged in", or why it is not kept on disk */
+    struct span subject;    /* who is logged in, where the server told (id_token or the token's sub) */
+    bool persisted;         /* the refresh token is on disk, sealed */
+    struct span dpop;       /* "required", "refresh-only", "optional" */
 };
 struct profiles_answer {
     struct list profiles; /* profile_info */
@@ -143,14 +162,19 @@ struct token_request {
     uint32_t min_valid;    /* seconds */
     bool force;            /* a new token, whatever the cache holds */
     uint32_t timeout;      /* milliseconds; 0: the agent's default */
+    bool raw;              /* the other members of the server's answer are wanted */
+    struct span subject_token, subject_token_type; /* token-exchange: instead of the profile's (RFC 8693) */
+    struct span actor_token, actor_token_type;
+    struct span assertion; /* jwt-bearer: instead of the profile's (RFC 7523) */
 };
 struct token_answer {
     struct span access_token;
-    struct span token_type;
+    struct span token_type; /* "DPoP"; "Bearer" only where the profile's dpop option allows it */
     uint32_t expires_in; /* seconds left, rounded down */
     uint64_t expires_at; /* seconds since 1970, by the agent's wall clock */
     struct span scope;
     struct span jkt;
+    struct span raw; /* JSON object: the other members of the server's answer, never the refresh token */
 };
 
 struct authorize_request {
@@ -165,7 +189,7 @@ struct authorize_request {
 struct authorize_answer {
     struct span url;           /* normalised: send exactly this */
     struct span authorization; /* value of the Authorization header */
-    struct span dpop;          /* value of the DPoP header */
+    struct span dpop;          /* value of the DPoP header; absent: the token is a Bearer token, which the profile allows */
     struct span attempt;
 };
 
@@ -201,6 +225,132 @@ struct init_answer {
     struct span pin_file;
 };
 
+struct login_begin_request {
+    struct span profile;
+    bool device;      /* the device authorization grant (RFC 8628), whatever the profile's grant is */
+    uint32_t timeout; /* milliseconds until the answer; the login itself has the profile's login-timeout */
+};
+struct login_begin_answer {
+    struct span login;        /* handle, for the other login operations */
+    struct span url;          /* to open in the user's browser; absent for a device */
+    struct span redirect_uri; /* where the agent listens for the browser */
+    struct span user_code;    /* device: to be typed at verification_uri */
+    struct span verification_uri;
+    struct span verification_uri_complete;
+    uint32_t expires_in;      /* seconds that the user has */
+};
+struct login_wait_request {
+    struct span login;
+    uint32_t timeout; /* milliseconds */
+};
+struct login_wait_answer {
+    struct span profile;
+    struct span subject; /* absent: the server did not tell */
+    struct span scope;
+    struct span jkt;
+    struct span token_type;
+    uint32_t expires_in; /* seconds, of the access token */
+    bool refresh;        /* there is a refresh token */
+    bool persisted;      /* it is on disk, sealed */
+    struct span note;    /* why it is not */
+};
+struct login_redirect_request {
+    struct span login;
+    struct span url; /* where the user's browser was sent, as copied from its address line */
+};
+struct login_cancel_request {
+    struct span login;
+};
+
+struct logout_request {
+    struct span profile;
+    uint32_t timeout;
+};
+struct logout_answer {
+    bool logged_in;  /* there was something to log out of */
+    bool revoked;    /* the server has revoked it (RFC 7009) */
+    struct span note; /* why it has not */
+};
+
+struct introspect_request {
+    struct span profile;
+    struct span scope; /* which token, as in token_request; none is fetched */
+    struct list resources;
+    uint32_t timeout;
+};
+struct introspect_answer {
+    bool active;
+    struct span claims; /* JSON object: the server's answer (RFC 7662 section 2.2) */
+};
+
+struct profile_test_request {
+    struct span profile;
+    uint32_t timeout;
+};
+struct profile_test_answer {
+    struct list checks; /* check_info */
+};
+struct check_info {
+    struct span name;   /* "key", "discovery", "dpop", "clock", "client authentication", … */
+    uint16_t result;    /* enum check_result */
+    struct span detail; /* what was seen, or what is wrong */
+    struct span next;
+};
+enum check_result { CHECK_PASSED = 1, CHECK_FAILED = 2, CHECK_NOT_TRIED = 3, CHECK_WARNING = 4 };
+
+struct trace_request {
+    struct span profile;
+    uint64_t after;   /* sequence number; 0: all that is kept */
+    uint32_t timeout; /* milliseconds to wait for the next entry if there is none; 0: do not wait */
+};
+struct trace_answer {
+    struct list entries; /* trace_entry */
+};
+struct trace_entry {
+    uint64_t sequence;
+    uint64_t time;    /* seconds since 1970 */
+    struct span text; /* lines, secrets masked */
+};
+
+struct register_request {
+    struct span name;     /* of the new profile */
+    struct span key;      /* absent: the only key */
+    struct span issuer;   /* either this or resource */
+    struct span resource; /* an API's URL: its metadata name the issuer (RFC 9728) */
+    struct span client_authentication; /* absent: private_key_jwt, else what the server supports */
+    struct span grant;    /* absent: authorization_code */
+    struct span scope;
+    struct list origins;  /* none: that of the resource */
+    struct span client_name;
+    struct span initial_access_token;
+    struct span ca_file;
+    bool allow_http_loopback;
+    uint32_t timeout;
+};
+struct register_answer {
+    struct span profile;
+    struct span issuer;
+    struct span client_id;
+    struct span client_authentication;
+    struct span configuration; /* path of the file that has the new profile */
+    struct span secret_file;   /* path; absent: the server gave no secret */
+};
+
+struct key_csr_request {
+    struct span key;     /* absent: the only key */
+    struct span subject; /* "CN=app,O=Example" (RFC 4514) */
+    uint32_t timeout;
+};
+struct key_cert_request {
+    struct span key;
+    struct span subject;
+    uint32_t days;       /* 0: 365 */
+    uint32_t timeout;
+};
+struct pem_answer {
+    struct span pem;
+};
+
 struct error_message {
     uint16_t status;
     bool retryable;
@@ -211,13 +361,18 @@ struct error_message {
     struct span oauth_error;
     struct span oauth_description;
     struct span oauth_uri;
+    struct span stage; /* what was being done: "discovery", "token request", … */
 };
 
 extern const struct message message_empty, message_hello_request, message_hello_answer, message_status_answer,
     message_process_info, message_key_info, message_keys_answer, message_profile_info, message_profiles_answer,
     message_proof_request, message_proof_answer, message_token_request, message_token_answer, message_authorize_request,
     message_authorize_answer, message_outcome_request, message_outcome_answer, message_init_request, message_init_answer,
-    message_error;
+    message_login_begin_request, message_login_begin_answer, message_login_wait_request, message_login_wait_answer,
+    message_login_redirect_request, message_login_cancel_request, message_logout_request, message_logout_answer,
+    message_introspect_request, message_introspect_answer, message_profile_test_request, message_profile_test_answer,
+    message_check_info, message_trace_request, message_trace_answer, message_trace_entry, message_register_request,
+    message_register_answer, message_key_csr_request, message_key_cert_request, message_pem_answer, message_error;
 
 /* An error as a frame, and back. */
 void messages_put_error(struct buffer *b, uint32_t request, const struct error *e);

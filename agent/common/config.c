@@ -24,6 +24,37 @@ const char *config_grant_name(enum grant g)
     return config_option_grants[g];
 }
 
+const char *config_grant_type(enum grant g)
+{
+    switch (g) {
+    case GRANT_DEVICE_CODE:
+        return "urn:ietf:params:oauth:grant-type:device_code";
+    case GRANT_TOKEN_EXCHANGE:
+        return "urn:ietf:params:oauth:grant-type:token-exchange";
+    case GRANT_JWT_BEARER:
+        return "urn:ietf:params:oauth:grant-type:jwt-bearer";
+    case GRANT_CLIENT_CREDENTIALS:
+    case GRANT_AUTHORIZATION_CODE:
+        break;
+    }
+    return config_option_grants[g];
+}
+
+const char *config_dpop_name(enum dpop_policy p)
+{
+    return config_option_dpop_policies[p];
+}
+
+bool config_needs_login(const struct profile_config *p)
+{
+    return p->grant == GRANT_AUTHORIZATION_CODE || p->grant == GRANT_DEVICE_CODE;
+}
+
+bool config_has_tls_client(const struct profile_config *p)
+{
+    return p->client_authentication == TLS_CLIENT_AUTH || p->client_authentication == SELF_SIGNED_TLS_CLIENT_AUTH;
+}
+
 static void free_strings(struct strings *s)
 {
     for (size_t i = 0; i < s->count; i++)
@@ -59,12 +90,19 @@ static enum status no_memory(const struct parser *p)
     return error_set(p->err, STATUS_NO_MEMORY, NULL, "out of memory");
 }
 
+/* Room for one more; arrays double, so that a file of thousands of lines is read in no time. */
+static void *make_room(void *array, size_t count, size_t size)
+{
+    bool full = (count & (count - 1)) == 0; /* 0, 1, 2, 4, 8 … */
+    return full ? realloc(array, (count > 0 ? 2 * count : 1) * size) : array;
+}
+
 static enum status begin_key(struct parser *p, unsigned int line)
 {
     struct config *c = p->config;
     if (config_key(c, span_text(p->name)) != NULL)
         return line_error(p, line, "section [key %s] stands twice", p->name, "", "");
-    struct key_config *keys = realloc(c->keys, (c->key_count + 1) * sizeof(*keys));
+    struct key_config *keys = make_room(c->keys, c->key_count, sizeof(*keys));
     if (keys == NULL)
         return no_memory(p);
     c->keys = keys;
@@ -78,12 +116,12 @@ static enum status begin_profile(struct parser *p, unsigned int line)
     struct config *c = p->config;
     if (config_profile(c, span_text(p->name)) != NULL)
         return line_error(p, line, "section [profile %s] stands twice", p->name, "", "");
-    struct profile_config *profiles = realloc(c->profiles, (c->profile_count + 1) * sizeof(*profiles));
+    struct profile_config *profiles = make_room(c->profiles, c->profile_count, sizeof(*profiles));
     if (profiles == NULL)
         return no_memory(p);
     c->profiles = profiles;
     profiles[c->profile_count] = (struct profile_config){
-        .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30};
+        .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30, .persist = true, .login_timeout = 300};
     p->current = &profiles[c->profile_count++];
     return profiles[c->profile_count - 1].name != NULL ? STATUS_OK : no_memory(p);
 }
@@ -122,12 +160,14 @@ static enum status begin_section(struct parser *p, const struct ini_line *line)
 static enum status add_entry(struct parser *p, const struct config_option *o, const struct ini_line *line)
 {
     struct config *c = p->config;
-    for (size_t i = 0; i < c->entry_count && o->kind != KIND_LINES; i++) {
-        const struct config_entry *e = &c->entries[i];
-        if (e->option == o->name && e->section == o->section && strcmp(e->name, p->name) == 0)
+    for (size_t i = c->entry_count; i > 0 && o->kind != KIND_LINES; i--) { /* this section's are the last */
+        const struct config_entry *e = &c->entries[i - 1];
+        if (e->section != o->section || strcmp(e->name, p->name) != 0)
+            break;
+        if (e->option == o->name)
             return line_error(p, line->number, "option \"%s\" stands twice in this section", o->name, "", "");
     }
-    struct config_entry *entries = realloc(c->entries, (c->entry_count + 1) * sizeof(*entries));
+    struct config_entry *entries = make_room(c->entries, c->entry_count, sizeof(*entries));
     if (entries == NULL)
         return no_memory(p);
     c->entries = entries;
@@ -160,71 +200,12 @@ static enum status take_option(struct parser *p, const struct ini_line *line)
     return STATUS_OK;
 }
 
-/* What a whole file must have; a slice has been checked before it was cut. */
-static enum status check_profile(const struct parser *p, struct profile_config *profile)
-{
-    enum client_authentication a = profile->client_authentication;
-    const char *missing = profile->key == NULL         ? "key"
-                          : profile->client_id == NULL ? "client-id"
-                          : profile->origins.count == 0 ? "origins"
-                          : profile->issuer == NULL && profile->token_endpoint == NULL ? "issuer"
-                          : profile->issuer == NULL && a == PRIVATE_KEY_JWT ? "issuer"
-                                                                            : NULL;
-    int secrets = (profile->client_secret_file != NULL) + (profile->client_secret_credential != NULL);
-    bool wants_secret = a == CLIENT_SECRET_BASIC || a == CLIENT_SECRET_POST;
-
-    if (missing != NULL)
-        return line_error(p, profile->line, "[profile %s] lacks the option \"%s\"", profile->name, missing, "");
-    if (wants_secret ? secrets != 1 : secrets != 0)
-        return line_error(p, profile->line,
-                          wants_secret ? "[profile %s] wants one of client-secret-file and client-secret-credential for %s"
-                                       : "[profile %s] has a client secret, which %s does not use",
-                          profile->name, config_client_authentication_name(a), "");
-    if (profile->client_key != NULL && a != PRIVATE_KEY_JWT)
-        return line_error(p, profile->line, "[profile %s] has client-key, which only private_key_jwt uses", profile->name, "", "");
-    if (a == CLIENT_NONE && profile->grant == GRANT_CLIENT_CREDENTIALS)
-        return line_error(p, profile->line, "[profile %s]: client_credentials needs a client authentication other than none",
-                          profile->name, "", "");
-    if (config_key(p->config, span_text(profile->key)) == NULL)
-        return line_error(p, profile->line, "[profile %s] names key \"%s\", but there is no [key %s]", profile->name,
-                          profile->key, profile->key);
-    if (profile->client_key != NULL && config_key(p->config, span_text(profile->client_key)) == NULL)
-        return line_error(p, profile->line, "[profile %s] names client-key \"%s\", but there is no [key %s]", profile->name,
-                          profile->client_key, profile->client_key);
-    for (size_t i = 0; i < profile->form.count; i++)
-        if (strchr(profile->form.items[i], '=') == NULL || profile->form.items[i][0] == '=')
-            return line_error(p, profile->line, "[profile %s]: form wants name=value", profile->name, "", "");
-    return STATUS_OK;
-}
-
-static enum status check_whole(const struct parser *p)
-{
-    struct config *c = p->config;
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < c->key_count && status == STATUS_OK; i++) {
-        struct key_config *key = &c->keys[i];
-        if (key->uri == NULL)
-            status = line_error(p, key->line, "[key %s] lacks the option \"uri\"", key->name, "", "");
-        else if (key->pin_file != NULL && key->pin_credential != NULL)
-            status = line_error(p, key->line, "[key %s] has both pin-file and pin-credential", key->name, "", "");
-        else if (key->thumbprint != NULL && strlen(key->thumbprint) != 43)
-            status = line_error(p, key->line, "[key %s]: thumbprint wants the 43 characters that dpop key show prints",
-                                key->name, "", "");
-        for (size_t j = 0; j < key->environment.count && status == STATUS_OK; j++)
-            if (strchr(key->environment.items[j], '=') == NULL || key->environment.items[j][0] == '=')
-                status = line_error(p, key->line, "[key %s]: environment wants NAME=value", key->name, "", "");
-    }
-    for (size_t i = 0; i < c->profile_count && status == STATUS_OK; i++)
-        status = check_profile(p, &c->profiles[i]);
-    return status;
-}
-
-/* private_key_jwt signs with the profile's own key unless another is named. */
+/* Client authentication uses the profile's own key unless another is named. */
 static int fill_client_keys(struct config *c)
 {
     for (size_t i = 0; i < c->profile_count; i++) {
         struct profile_config *p = &c->profiles[i];
-        if (p->client_authentication == PRIVATE_KEY_JWT && p->client_key == NULL && p->key != NULL &&
+        if ((p->client_authentication == PRIVATE_KEY_JWT || config_has_tls_client(p)) && p->client_key == NULL && p->key != NULL &&
             (p->client_key = strdup(p->key)) == NULL)
             return -1;
     }
@@ -243,14 +224,13 @@ enum status config_parse(struct span text, const char *path, enum role role, str
         return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
     }
     p.config->agent.log_level = LOG_LEVEL_INFO;
+    p.config->agent.max_clock_skew = 3600;
     while (status == STATUS_OK && ini_next(&reader, &line)) {
         if (line.wrong != NULL)
             status = line_error(&p, line.number, "%s", line.wrong, "", "");
         else
             status = line.option.data == NULL ? begin_section(&p, &line) : take_option(&p, &line);
     }
-    if (status == STATUS_OK && role == ROLE_SUPERVISOR)
-        status = check_whole(&p);
     if (status == STATUS_OK && fill_client_keys(p.config) != 0)
         status = error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
     if (status != STATUS_OK) {
@@ -307,12 +287,23 @@ enum status config_read_file(const char *path, struct config **out, struct error
     return status;
 }
 
+/* A key process serves one key, a ROLE_NET_TLS process one profile with its client-key; the others serve all. */
+static bool is_in_slice(const struct config *c, const struct config_entry *e, enum role role, const char *name)
+{
+    if (name == NULL || e->name[0] == '\0')
+        return true;
+    if (role != ROLE_NET_TLS || strcmp(e->section, "key") != 0)
+        return strcmp(e->name, name) == 0;
+    const struct profile_config *profile = config_profile(c, span_text(name));
+    return profile != NULL && profile->client_key != NULL && strcmp(e->name, profile->client_key) == 0;
+}
+
 void config_put_slice(const struct config *c, enum role role, const char *name, struct buffer *out)
 {
     const struct config_entry *last = NULL;
     for (size_t i = 0; i < c->entry_count; i++) {
         const struct config_entry *e = &c->entries[i];
-        if (!(e->roles & (unsigned int)role) || (name != NULL && e->name[0] != '\0' && strcmp(e->name, name) != 0))
+        if (!(e->roles & (unsigned int)role) || !is_in_slice(c, e, role, name))
             continue;
         if (last == NULL || last->section != e->section || strcmp(last->name, e->name) != 0) {
             buffer_put_text(out, "[");
@@ -350,9 +341,21 @@ static void free_profile(struct profile_config *p)
     free(p->client_secret_file);
     free(p->client_secret_credential);
     free(p->client_key);
+    char *texts[] = {p->authorization_endpoint, p->pushed_authorization_request_endpoint, p->device_authorization_endpoint,
+                     p->revocation_endpoint, p->introspection_endpoint, p->client_certificate_file, p->redirect_uri,
+                     p->authorization_details, p->subject_token_profile, p->subject_token_file, p->subject_token_type,
+                     p->actor_token_file, p->actor_token_type, p->requested_token_type, p->assertion_file, p->assertion_key,
+                     p->assertion_issuer, p->assertion_subject, p->assertion_audience, p->trace_file};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        free(texts[i]);
     free(p->scope);
     free_strings(&p->resources);
+    free_strings(&p->audiences);
     free_strings(&p->form);
+    free_strings(&p->authorization_form);
+    free_strings(&p->device_form);
+    free_strings(&p->revocation_form);
+    free_strings(&p->introspection_form);
     free_strings(&p->origins);
     free(p->ca_file);
 }

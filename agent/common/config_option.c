@@ -8,8 +8,12 @@
 #include <string.h>
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
-const char *const config_option_client_authentications[] = {"none", "client_secret_basic", "client_secret_post", "private_key_jwt", NULL};
-const char *const config_option_grants[] = {"client_credentials", NULL};
+const char *const config_option_client_authentications[] = {
+    "none", "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", NULL};
+const char *const config_option_grants[] = {"client_credentials", "authorization_code", "device_code", "token-exchange", "jwt-bearer",
+                                            NULL};
+const char *const config_option_dpop_policies[] = {"required", "refresh-only", "optional", NULL};
+static const char *const par_policies[] = {"auto", "yes", "no", NULL};
 
 /* Most bytes of a value: what the messages of the wire can carry (proto/messages.h), and the system's limits. */
 #define MAX_URL LIMIT_URL
@@ -21,39 +25,72 @@ const char *const config_option_grants[] = {"client_credentials", NULL};
 #define A(member) offsetof(struct agent_config, member)
 #define K(member) offsetof(struct key_config, member)
 #define P(member) offsetof(struct profile_config, member)
-#define ALL (ROLE_FRONT | ROLE_KEY | ROLE_NET | ROLE_STORE | ROLE_INIT)
+#define ALL (ROLE_FRONT | ROLE_KEY | ROLE_NET | ROLE_STORE | ROLE_INIT | ROLE_NET_TLS)
+#define NETS (ROLE_NET | ROLE_NET_TLS)
 
 static const struct config_option options[] = {
     {"agent", "state-folder", KIND_PATH, A(state_folder), ROLE_STORE | ROLE_INIT, 0, MAX_PATH, NULL},
     {"agent", "log-level", KIND_CHOICE, A(log_level), ALL, 0, 0, log_levels},
     {"agent", "allow-users", KIND_WORDS, A(allow_users), ROLE_FRONT, 0, MAX_WORDS, NULL},
+    {"agent", "max-clock-skew", KIND_NUMBER, A(max_clock_skew), ROLE_FRONT, 0, 86400, NULL},
 
-    {"key", "uri", KIND_TEXT, K(uri), ROLE_FRONT | ROLE_KEY, 0, MAX_URL, NULL},
-    {"key", "pin-file", KIND_PATH, K(pin_file), ROLE_KEY, 0, MAX_PATH, NULL},
-    {"key", "pin-credential", KIND_TEXT, K(pin_credential), ROLE_KEY, 0, MAX_CREDENTIAL, NULL},
-    {"key", "environment", KIND_LINES, K(environment), ROLE_KEY, 0, MAX_URL, NULL},
+    {"key", "uri", KIND_TEXT, K(uri), ROLE_FRONT | ROLE_KEY | ROLE_NET_TLS, 0, MAX_URL, NULL},
+    {"key", "pin-file", KIND_PATH, K(pin_file), ROLE_KEY | ROLE_NET_TLS, 0, MAX_PATH, NULL},
+    {"key", "pin-credential", KIND_TEXT, K(pin_credential), ROLE_KEY | ROLE_NET_TLS, 0, MAX_CREDENTIAL, NULL},
+    {"key", "environment", KIND_LINES, K(environment), ROLE_KEY | ROLE_NET_TLS, 0, MAX_URL, NULL},
     {"key", "workers", KIND_NUMBER, K(workers), ROLE_FRONT, 1, 64, NULL},
     {"key", "sign-timeout", KIND_NUMBER, K(sign_timeout), ROLE_FRONT, 1, 300, NULL},
     {"key", "thumbprint", KIND_TEXT, K(thumbprint), ROLE_FRONT | ROLE_KEY, 0, MAX_URL, NULL},
-    {"key", "allow-imported", KIND_YES_NO, K(allow_imported), ROLE_KEY, 0, 0, NULL},
+    {"key", "allow-imported", KIND_YES_NO, K(allow_imported), ROLE_KEY | ROLE_NET_TLS, 0, 0, NULL},
     {"key", "origins", KIND_WORDS, K(origins), ROLE_FRONT, 0, MAX_WORDS, NULL},
 
-    {"profile", "key", KIND_TEXT, P(key), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "key", KIND_TEXT, P(key), ROLE_FRONT | ROLE_STORE, 0, MAX_URL, NULL},
     {"profile", "issuer", KIND_TEXT, P(issuer), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "token-endpoint", KIND_TEXT, P(token_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
-    {"profile", "client-id", KIND_TEXT, P(client_id), ROLE_FRONT | ROLE_NET, 0, MAX_ID, NULL},
-    {"profile", "client-authentication", KIND_CHOICE, P(client_authentication), ROLE_FRONT | ROLE_NET, 0, 0,
+    {"profile", "authorization-endpoint", KIND_TEXT, P(authorization_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "pushed-authorization-request-endpoint", KIND_TEXT, P(pushed_authorization_request_endpoint), ROLE_FRONT, 0, MAX_URL,
+     NULL},
+    {"profile", "device-authorization-endpoint", KIND_TEXT, P(device_authorization_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "revocation-endpoint", KIND_TEXT, P(revocation_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "introspection-endpoint", KIND_TEXT, P(introspection_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "client-id", KIND_TEXT, P(client_id), ROLE_FRONT | NETS, 0, MAX_ID, NULL},
+    {"profile", "client-authentication", KIND_CHOICE, P(client_authentication), ROLE_FRONT | NETS, 0, 0,
      config_option_client_authentications},
     {"profile", "client-secret-file", KIND_PATH, P(client_secret_file), ROLE_NET, 0, MAX_PATH, NULL},
     {"profile", "client-secret-credential", KIND_TEXT, P(client_secret_credential), ROLE_NET, 0, MAX_CREDENTIAL, NULL},
-    {"profile", "client-key", KIND_TEXT, P(client_key), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "client-key", KIND_TEXT, P(client_key), ROLE_FRONT | ROLE_NET_TLS, 0, MAX_URL, NULL},
+    {"profile", "client-certificate-file", KIND_PATH, P(client_certificate_file), ROLE_NET_TLS, 0, MAX_PATH, NULL},
     {"profile", "grant", KIND_CHOICE, P(grant), ROLE_FRONT, 0, 0, config_option_grants},
+    {"profile", "dpop", KIND_CHOICE, P(dpop), ROLE_FRONT, 0, 0, config_option_dpop_policies},
+    {"profile", "fapi2", KIND_YES_NO, P(fapi2), ROLE_FRONT, 0, 0, NULL},
+    {"profile", "persist", KIND_YES_NO, P(persist), ROLE_FRONT | ROLE_STORE, 0, 0, NULL},
+    {"profile", "pushed-authorization-requests", KIND_CHOICE, P(par), ROLE_FRONT, 0, 0, par_policies},
+    {"profile", "redirect-uri", KIND_TEXT, P(redirect_uri), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "login-timeout", KIND_NUMBER, P(login_timeout), ROLE_FRONT, 1, 3600, NULL},
     {"profile", "scope", KIND_TEXT, P(scope), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "resource", KIND_LINES, P(resources), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "audience", KIND_LINES, P(audiences), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "authorization-details", KIND_TEXT, P(authorization_details), ROLE_FRONT, 0, MAX_WORDS, NULL},
     {"profile", "form", KIND_LINES, P(form), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "authorization-form", KIND_LINES, P(authorization_form), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "device-form", KIND_LINES, P(device_form), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "revocation-form", KIND_LINES, P(revocation_form), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "introspection-form", KIND_LINES, P(introspection_form), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "subject-token-profile", KIND_TEXT, P(subject_token_profile), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "subject-token-file", KIND_PATH, P(subject_token_file), ROLE_FRONT | NETS, 0, MAX_PATH, NULL},
+    {"profile", "subject-token-type", KIND_TEXT, P(subject_token_type), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "actor-token-file", KIND_PATH, P(actor_token_file), ROLE_FRONT | NETS, 0, MAX_PATH, NULL},
+    {"profile", "actor-token-type", KIND_TEXT, P(actor_token_type), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "requested-token-type", KIND_TEXT, P(requested_token_type), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "assertion-file", KIND_PATH, P(assertion_file), ROLE_FRONT | NETS, 0, MAX_PATH, NULL},
+    {"profile", "assertion-key", KIND_TEXT, P(assertion_key), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "assertion-issuer", KIND_TEXT, P(assertion_issuer), ROLE_FRONT, 0, MAX_ID, NULL},
+    {"profile", "assertion-subject", KIND_TEXT, P(assertion_subject), ROLE_FRONT, 0, MAX_ID, NULL},
+    {"profile", "assertion-audience", KIND_TEXT, P(assertion_audience), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "trace-file", KIND_PATH, P(trace_file), ROLE_FRONT | ROLE_STORE, 0, MAX_PATH, NULL},
     {"profile", "origins", KIND_WORDS, P(origins), ROLE_FRONT, 0, MAX_WORDS, NULL},
-    {"profile", "ca-file", KIND_PATH, P(ca_file), ROLE_NET, 0, MAX_PATH, NULL},
-    {"profile", "allow-http-loopback", KIND_YES_NO, P(allow_http_loopback), ROLE_FRONT | ROLE_NET, 0, 0, NULL},
+    {"profile", "ca-file", KIND_PATH, P(ca_file), ROLE_FRONT | NETS, 0, MAX_PATH, NULL},
+    {"profile", "allow-http-loopback", KIND_YES_NO, P(allow_http_loopback), ROLE_FRONT | NETS, 0, 0, NULL},
     {"profile", "timeout", KIND_NUMBER, P(timeout), ROLE_FRONT, 1, 600, NULL},
 };
 

@@ -25,6 +25,6 @@ const char *config_option_set(const struct config_option *o, struct span value, 
                               size_t wrong_size);
 
 /* The names of an enum's values, in its order. */
-extern const char *const config_option_client_authentications[], *const config_option_grants[];
+extern const char *const config_option_client_authentications[], *const config_option_grants[], *const config_option_dpop_policies[];
 
 #endif

@@ -37,15 +37,20 @@ MESSAGE(sign_answer,
         F(1, BYTES, R, 64, sign_answer, signature));
 
 MESSAGE(fetch_request,
-        F(1, TEXT, R, LIMIT_NAME, fetch_request, profile),
+        F(1, TEXT, 0, LIMIT_NAME, fetch_request, profile),
         F(2, TEXT, R, LIMIT_URL, fetch_request, url),
         F(3, BYTES, 0, INTERNAL_FRAME_MAX, fetch_request, form),
         F(4, TEXT, 0, LIMIT_PROOF, fetch_request, dpop),
         F(5, BOOL, 0, 0, fetch_request, authenticate),
-        F(6, U32, R, 0, fetch_request, timeout));
+        F(6, U32, R, 0, fetch_request, timeout),
+        F(7, BOOL, 0, 0, fetch_request, token_files),
+        F(8, BYTES, 0, LIMIT_NESTED, fetch_request, json),
+        F(9, BYTES, 0, LIMIT_ASSERTION, fetch_request, bearer),
+        F(10, TEXT, 0, LIMIT_TEXT, fetch_request, ca_file),
+        F(11, BOOL, 0, 0, fetch_request, allow_http_loopback));
 
 MESSAGE(fetch_answer,
-        F(1, U16, R, 0, fetch_answer, http_status),
+        F(1, U16, 0, 0, fetch_answer, http_status),
         F(2, BYTES, 0, LIMIT_HEADER_VALUE, fetch_answer, date),
         F(3, LIST, 0, LIMIT_HEADER_VALUE, fetch_answer, nonces),
         F(4, U32, 0, 0, fetch_answer, retry_after),
@@ -54,7 +59,13 @@ MESSAGE(fetch_answer,
         F(7, BOOL, 0, 0, fetch_answer, jwt),
         F(8, TEXT, 0, LIMIT_TEXT, fetch_answer, cnf_jkt),
         F(9, U32, 0, 0, fetch_answer, lifetime),
-        F(10, LIST, 0, LIMIT_HEADER_VALUE, fetch_answer, challenges));
+        F(10, LIST, 0, LIMIT_HEADER_VALUE, fetch_answer, challenges),
+        F(11, BYTES, 0, LIMIT_NESTED, fetch_answer, failure),
+        F(12, BOOL, 0, 0, fetch_answer, sent),
+        F(13, BYTES, 0, LIMIT_TRACE, fetch_answer, trace),
+        F(14, BYTES, 0, LIMIT_NESTED, fetch_answer, id_token),
+        F(15, BOOL, 0, 0, fetch_answer, id_token_unreadable),
+        F(16, TEXT, 0, LIMIT_TEXT, fetch_answer, subject));
 
 MESSAGE(json_member,
         F(1, BYTES, R, LIMIT_TEXT, json_member, name),
@@ -75,3 +86,100 @@ MESSAGE(child_message,
 MESSAGE(kill_message,
         F(1, U32, R, 0, kill_message, id),
         F(2, TEXT, 0, LIMIT_TEXT, kill_message, reason));
+
+MESSAGE(data_key_request,
+        F(1, BYTES, R, STORE_PUBLIC_SIZE, data_key_request, public_key),
+        F(2, BOOL, 0, 0, data_key_request, make));
+
+MESSAGE(data_key_answer,
+        F(1, BYTES, 0, DATA_KEY_SEALED_SIZE, data_key_answer, sealed),
+        F(2, BOOL, 0, 0, data_key_answer, made));
+
+MESSAGE(store_public,
+        F(1, BYTES, R, STORE_PUBLIC_SIZE, store_public, public_key));
+
+MESSAGE(store_key,
+        F(1, TEXT, R, LIMIT_NAME, store_key, key),
+        F(2, BYTES, R, DATA_KEY_SEALED_SIZE, store_key, sealed));
+
+MESSAGE(login_record,
+        F(1, U16, R, 0, login_record, refresh_state),
+        F(2, BYTES, 0, LIMIT_ACCESS_TOKEN, login_record, refresh_token),
+        F(3, TEXT, 0, LIMIT_SCOPE, login_record, scope),
+        F(4, TEXT, 0, LIMIT_TEXT, login_record, subject),
+        F(5, BOOL, 0, 0, login_record, nonces),
+        F(6, BYTES, 0, LIMIT_ACCESS_TOKEN, login_record, access_token),
+        F(7, TEXT, 0, LIMIT_NAME, login_record, token_type),
+        F(8, TEXT, 0, LIMIT_SCOPE, login_record, access_scope),
+        F(9, TEXT, 0, LIMIT_NESTED, login_record, raw),
+        F(10, U64, 0, 0, login_record, access_expires),
+        F(11, U64, 0, 0, login_record, latest_expiry),
+        F(12, U64, 0, 0, login_record, written),
+        F(13, BYTES, 0, LIMIT_NAME, login_record, token_kind),
+        F(14, U16, 0, 0, login_record, resends),
+        F(15, BOOL, 0, 0, login_record, held));
+
+MESSAGE(login_name,
+        F(1, TEXT, R, LIMIT_NAME, login_name, profile),
+        F(2, TEXT, R, LIMIT_NAME, login_name, key),
+        F(3, TEXT, 0, LIMIT_URL, login_name, issuer),
+        F(4, TEXT, R, LIMIT_TEXT, login_name, client_id),
+        F(5, TEXT, R, LIMIT_NAME, login_name, jkt));
+
+MESSAGE(login_loaded,
+        F(1, BOOL, 0, 0, login_loaded, found),
+        F(2, BYTES, 0, INTERNAL_FRAME_MAX, login_loaded, record));
+
+MESSAGE(login_save,
+        F(1, TEXT, R, LIMIT_NAME, login_save, profile),
+        F(2, TEXT, R, LIMIT_NAME, login_save, key),
+        F(3, TEXT, 0, LIMIT_URL, login_save, issuer),
+        F(4, TEXT, R, LIMIT_TEXT, login_save, client_id),
+        F(5, TEXT, R, LIMIT_NAME, login_save, jkt),
+        F(6, BYTES, R, INTERNAL_FRAME_MAX, login_save, record));
+
+MESSAGE(trace_write,
+        F(1, TEXT, R, LIMIT_NAME, trace_write, profile),
+        F(2, BYTES, R, LIMIT_TRACE, trace_write, text));
+
+MESSAGE(id_token_message,
+        F(1, TEXT, 0, LIMIT_URL, id_token_message, iss),
+        F(2, TEXT, 0, LIMIT_TEXT, id_token_message, sub),
+        F(3, TEXT, 0, LIMIT_TEXT, id_token_message, nonce),
+        F(4, TEXT, 0, LIMIT_TEXT, id_token_message, azp),
+        F(5, TEXTS, 0, LIMIT_TEXT, id_token_message, aud),
+        F(6, U64, 0, 0, id_token_message, exp),
+        F(7, U64, 0, 0, id_token_message, iat));
+
+MESSAGE(redirect_open,
+        F(1, TEXT, R, LIMIT_NAME, redirect_open, profile),
+        F(2, TEXT, R, LIMIT_URL, redirect_open, redirect_uri),
+        F(3, U32, R, 0, redirect_open, timeout));
+
+MESSAGE(redirect_opened,
+        F(1, U32, R, 0, redirect_opened, listener),
+        F(2, TEXT, R, LIMIT_URL, redirect_opened, redirect_uri));
+
+MESSAGE(redirect_wait,
+        F(1, U32, R, 0, redirect_wait, listener));
+
+MESSAGE(redirect_came,
+        F(1, BYTES, 0, LIMIT_NESTED, redirect_came, query));
+
+MESSAGE(redirect_close,
+        F(1, U32, R, 0, redirect_close, listener),
+        F(2, BOOL, 0, 0, redirect_close, success),
+        F(3, TEXT, 0, LIMIT_TEXT, redirect_close, text));
+
+MESSAGE(add_profile,
+        F(1, TEXT, R, LIMIT_NAME, add_profile, name),
+        F(2, TEXTS, 0, LIMIT_NESTED, add_profile, options),
+        F(3, BYTES, 0, LIMIT_HEADER_VALUE, add_profile, client_secret),
+        F(4, BYTES, 0, LIMIT_NESTED, add_profile, registration));
+
+MESSAGE(profile_added,
+        F(1, TEXT, R, LIMIT_TEXT, profile_added, configuration),
+        F(2, TEXT, 0, LIMIT_TEXT, profile_added, secret_file));
+
+MESSAGE(reload_checked,
+        F(1, BYTES, 0, LIMIT_NESTED, reload_checked, error));

@@ -1,9 +1,10 @@
 /*
- * A private_key_jwt client assertion (RFC 7523 and its update, which fixes `typ` and the audience).
+ * Assertions (RFC 7523 and its update, which fixes `typ` and the audience): private_key_jwt client assertions, where issuer
+ * and subject are the client id, and authorization grants.
  *
- * Header {"typ":"client-authentication+jwt","alg":"ES256","kid":…}; payload iss and sub (the client id), aud (the
- * issuer, as one string: an array or an endpoint's URL is what the update forbids), jti, iat, exp.
- * Single use: every attempt, retries included, builds a new one. Digest and signature are as for a proof:
+ * Header {"typ":"client-authentication+jwt","alg":"ES256","kid":…} ("authorization-grant+jwt" for a grant); payload iss, sub,
+ * aud (the authorization server's issuer, as one string: an array or an endpoint's URL is what the update forbids), jti, iat,
+ * exp. Single use: every attempt, retries included, builds a new one. Digest and signature are as for a proof:
  * proof_digest, proof_append_signature.
  */
 #ifndef DECIDE_ASSERTION_H
@@ -18,9 +19,9 @@
 #define ASSERTION_MAX 65536
 
 struct assertion_claims {
-    struct span client_id;
-    struct span issuer;
+    struct span issuer, subject, audience;
     struct span kid; /* absent: the key's thumbprint */
+    bool grant;      /* an authorization grant, not a client's authentication */
     int64_t iat;
     uint32_t lifetime;                /* exp = iat + lifetime */
     uint8_t jti[ASSERTION_JTI_BYTES]; /* fresh random bytes */

@@ -27,3 +27,14 @@ void form_put(struct buffer *out, const char *name, struct span value)
     buffer_put(out, "=", 1);
     form_put_encoded(out, value);
 }
+
+void form_put_pair(struct buffer *out, const char *pair)
+{
+    const char *equals = strchr(pair, '=');
+    size_t name = equals != NULL ? (size_t)(equals - pair) : strlen(pair);
+    if (out->len > 0)
+        buffer_put(out, "&", 1);
+    form_put_encoded(out, span_of(pair, name));
+    buffer_put(out, "=", 1);
+    form_put_encoded(out, span_text(equals != NULL ? equals + 1 : ""));
+}

@@ -6,5 +6,6 @@
 
 void form_put_encoded(struct buffer *out, struct span text);              /* one name or value */
 void form_put(struct buffer *out, const char *name, struct span value);   /* [&]name=value */
+void form_put_pair(struct buffer *out, const char *pair);                 /* [&]name=value of a "name=value" that is not encoded */
 
 #endif

@@ -11,6 +11,8 @@ struct attempt_message {
     uint64_t token_serial;
     struct span nonce;
     uint16_t sends, nonce_retries, refreshes;
+    uint64_t skew; /* two's complement */
+    uint16_t clock_retries;
 };
 
 #define F(tag, type, max, member) {tag, FIELD_##type, 0, max, offsetof(struct attempt_message, member), #member}
@@ -23,6 +25,8 @@ static const struct field fields[] = {
     F(6, U16, 0, sends),
     F(7, U16, 0, nonce_retries),
     F(8, U16, 0, refreshes),
+    F(9, U64, 0, skew),
+    F(10, U16, 0, clock_retries),
 };
 static const struct message message_attempt = {"attempt", fields, sizeof(fields) / sizeof(fields[0])};
 
@@ -37,7 +41,9 @@ void attempt_put(const struct attempt *a, const uint8_t key[ATTEMPT_KEY_SIZE], s
                                 .nonce = span_of(a->has_nonce ? a->nonce : NULL, a->has_nonce ? sizeof(a->nonce) : 0),
                                 .sends = a->sends,
                                 .nonce_retries = a->nonce_retries,
-                                .refreshes = a->refreshes};
+                                .refreshes = a->refreshes,
+                                .skew = (uint64_t)a->skew,
+                                .clock_retries = a->clock_retries};
     buffer_init(&body, LIMIT_ATTEMPT);
     message_put(&body, &message_attempt, &m);
     struct span bytes = buffer_span(&body);
@@ -65,6 +71,8 @@ int attempt_take(struct span handle, const uint8_t key[ATTEMPT_KEY_SIZE], struct
     a.sends = m.sends;
     a.nonce_retries = m.nonce_retries;
     a.refreshes = m.refreshes;
+    a.skew = (int64_t)m.skew;
+    a.clock_retries = m.clock_retries;
     *out = a;
     return 0;
 }

@@ -26,6 +26,8 @@ struct attempt {
     uint16_t sends;         /* this one included */
     uint16_t nonce_retries; /* sends with another nonce than the one before, and the same token */
     uint16_t refreshes;     /* sends with another token than the one before */
+    int64_t skew;           /* what was added to our clock */
+    uint16_t clock_retries; /* sends with another skew than the one before */
 };
 
 void attempt_put(const struct attempt *a, const uint8_t key[ATTEMPT_KEY_SIZE], struct buffer *out);

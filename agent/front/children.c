@@ -4,6 +4,7 @@
 #include "channel.h"
 #include "keys.h"
 #include "log.h"
+#include "pin_turns.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 struct call {
     struct call *next;
     enum role role;
+    const char *name; /* of the profile whose own net process it is for; NULL: the role has one process */
     uint32_t request;
     uint64_t deadline;
     struct child *child; /* NULL: not sent yet */
@@ -37,7 +39,8 @@ struct children {
 
 static const char *process_name(enum role role)
 {
-    return role == ROLE_NET ? "net" : role == ROLE_STORE ? "store" : role == ROLE_KEY ? "key" : "init";
+    bool net = role == ROLE_NET || role == ROLE_NET_TLS;
+    return net ? "net" : role == ROLE_STORE ? "store" : role == ROLE_KEY ? "key" : "init";
 }
 
 static void finish(struct call *call, const struct error *err, struct span fields)
@@ -58,11 +61,16 @@ static void remove_call(struct children *c, struct call *call)
     free(call);
 }
 
+static bool is_for(const struct call *call, const struct child *child)
+{
+    return call->role == child->role && (call->name == NULL || strcmp(call->name, child->name) == 0);
+}
+
 /* An init process answers once and then ends: the next call is for the next one. */
-static struct child *running(const struct children *c, enum role role)
+static struct child *running(const struct children *c, const struct call *call)
 {
     for (struct child *child = c->first; child != NULL; child = child->next)
-        if (child->role == role && child->id != 0 && !(role == ROLE_INIT && child->ready))
+        if (is_for(call, child) && child->id != 0 && !child->ending && !(child->role == ROLE_INIT && child->ready))
             return child;
     return NULL;
 }
@@ -76,11 +84,10 @@ static void send_call(struct call *call, struct child *child)
     stream_send(&child->stream);
 }
 
-void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
-                   uint64_t deadline, call_done done, void *context)
+void children_call_named(struct children *c, enum role role, const char *name, uint16_t operation,
+                         const struct message *m, const void *in, uint64_t deadline, call_done done, void *context)
 {
     struct call *call = calloc(1, sizeof(*call));
-    struct child *child = running(c, role);
     struct call **end = &c->calls;
     struct error err;
 
@@ -89,7 +96,8 @@ void children_call(struct children *c, enum role role, uint16_t operation, const
         done(context, &err, span_of("", 0));
         return;
     }
-    *call = (struct call){.role = role, .request = ++c->last_request, .deadline = deadline, .done = done, .context = context};
+    *call = (struct call){.role = role, .name = name, .request = ++c->last_request, .deadline = deadline, .done = done,
+                          .context = context};
     buffer_init(&call->frame, INTERNAL_FRAME_MAX);
     message_put_frame(&call->frame, operation, call->request, m, in);
     if (call->frame.failed) {
@@ -102,12 +110,27 @@ void children_call(struct children *c, enum role role, uint16_t operation, const
     while (*end != NULL)
         end = &(*end)->next;
     *end = call;
+    struct child *child = running(c, call);
     if (child != NULL)
         send_call(call, child);
     front_wait(c->front);
 }
 
-/* An answer from net, store or init. */
+void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
+                   uint64_t deadline, call_done done, void *context)
+{
+    children_call_named(c, role, NULL, operation, m, in, deadline, done, context);
+}
+
+void children_fetch(struct children *c, const struct profile_config *profile, const struct fetch_request *m,
+                    uint64_t deadline, call_done done, void *context)
+{
+    bool own = profile != NULL && config_has_tls_client(profile);
+    children_call_named(c, own ? ROLE_NET_TLS : ROLE_NET, own ? profile->name : NULL, INTERNAL_FETCH,
+                        &message_fetch_request, m, deadline, done, context);
+}
+
+/* An answer from a net process, store or init. */
 static bool take_answer(struct stream *s, const struct frame *frame)
 {
     struct child *child = s->context;
@@ -129,10 +152,27 @@ static bool take_answer(struct stream *s, const struct frame *frame)
     return true;
 }
 
+/* It logs in like a key process, and does nothing else meanwhile: an answer says that its turn is over. */
+static bool take_from_net_tls(struct stream *s, const struct frame *frame)
+{
+    struct child *child = s->context;
+    struct pin_turns *turns = keys_pin_turns(child->children->front->keys);
+    if (frame->operation == INTERNAL_PIN_LOAD || frame->operation == INTERNAL_PIN_RECORD)
+        return pin_turns_frame(turns, child, frame);
+    pin_turns_over(turns, child);
+    if (frame->operation != INTERNAL_ENDING)
+        return take_answer(s, frame);
+    child->ending = true;
+    message_put_frame(&s->out, INTERNAL_ENDING | OPERATION_ANSWER, frame->request, &message_empty,
+                      &(struct empty_message){false});
+    stream_send(s);
+    return true;
+}
+
 static bool on_answer(struct stream *s, const struct frame *frame)
 {
     struct child *child = s->context;
-    if (take_answer(s, frame))
+    if (child->role == ROLE_NET_TLS ? take_from_net_tls(s, frame) : take_answer(s, frame))
         return true;
     children_kill(child->children, child, "it wrote nonsense");
     return false;
@@ -163,6 +203,8 @@ static void child_ended(struct child *child)
     child->id = 0;
     child->ready = false;
     stream_close(&child->stream);
+    if (child->role == ROLE_NET_TLS)
+        pin_turns_over(keys_pin_turns(child->children->front->keys), child);
     if (child->role == ROLE_KEY)
         keys_ended(child->children->front->keys, child);
     else
@@ -228,8 +270,20 @@ static void attach(struct children *c, const struct child_message *m, int fd)
     if (child->role == ROLE_KEY)
         keys_attached(c->front->keys, child);
     for (struct call *call = c->calls; call != NULL; call = call->next)
-        if (call->role == child->role && call->child == NULL)
+        if (is_for(call, child) && call->child == NULL)
             send_call(call, child);
+}
+
+/* The supervisor's answer to children_ask. */
+static void take_supervisors_answer(struct children *c, const struct frame *frame)
+{
+    struct call *call = c->calls;
+    while (call != NULL && (call->role != ROLE_SUPERVISOR || call->request != frame->request))
+        call = call->next;
+    if (call == NULL)
+        return; /* it came too late */
+    finish(call, NULL, frame->fields);
+    remove_call(c, call);
 }
 
 /* Receives one packet and the descriptor that may come with it. */
@@ -268,8 +322,10 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
         return 0;
     if (n <= 0)
         return sd_event_exit(c->front->event, 1); /* the supervisor is gone */
-    if (frame_take(span_of(packet, (size_t)n), sizeof(packet), &frame, &size) == FRAME_COMPLETE &&
-        message_take(frame.fields, &message_child_message, &m, sizeof(m), &err) == STATUS_OK) {
+    bool whole = frame_take(span_of(packet, (size_t)n), sizeof(packet), &frame, &size) == FRAME_COMPLETE;
+    if (whole && (frame.operation & OPERATION_ANSWER) != 0) {
+        take_supervisors_answer(c, &frame);
+    } else if (whole && message_take(frame.fields, &message_child_message, &m, sizeof(m), &err) == STATUS_OK) {
         if (frame.operation == INTERNAL_CHILD && passed >= 0) {
             attach(c, &m, passed);
             return 0;
@@ -319,16 +375,17 @@ void children_free(struct children *c)
     free(c);
 }
 
-static void send_control(struct children *c, uint16_t operation, const struct message *m, const void *in)
+static int send_control(uint16_t operation, uint32_t request, const struct message *m, const void *in)
 {
     struct buffer packet;
     buffer_init(&packet, CONTROL_MAX);
-    message_put_frame(&packet, operation, 0, m, in);
+    message_put_frame(&packet, operation, request, m, in);
     struct span bytes = buffer_span(&packet);
-    if (send(CHANNEL_FD, bytes.data, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    ssize_t n = send(CHANNEL_FD, bytes.data, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0)
         log_error("cannot write to the supervisor: %s", strerror(errno));
     buffer_free(&packet);
-    (void)c;
+    return n < 0 ? -1 : 0;
 }
 
 void children_kill(struct children *c, struct child *child, const char *reason)
@@ -337,12 +394,30 @@ void children_kill(struct children *c, struct child *child, const char *reason)
     if (child->id == 0 || child->killed)
         return;
     child->killed = true;
-    send_control(c, INTERNAL_KILL, &message_kill_message, &m);
+    (void)!send_control(INTERNAL_KILL, 0, &message_kill_message, &m);
+    (void)c;
 }
 
 void children_command(struct children *c, uint16_t operation)
 {
-    send_control(c, operation, &message_empty, &(struct empty_message){false});
+    (void)!send_control(operation, 0, &message_empty, &(struct empty_message){false});
+    (void)c;
+}
+
+void children_ask(struct children *c, uint16_t operation, uint64_t deadline, call_done done, void *context)
+{
+    struct call *call = calloc(1, sizeof(*call));
+    struct error err;
+    if (call == NULL || send_control(operation, c->last_request + 1, &message_empty, &(struct empty_message){false}) != 0) {
+        free(call);
+        (void)error_set(&err, STATUS_BUSY, "try again", "the supervisor cannot be asked");
+        done(context, &err, span_of("", 0));
+        return;
+    }
+    *call = (struct call){.role = ROLE_SUPERVISOR, .request = ++c->last_request, .deadline = deadline, .done = done,
+                          .context = context, .next = c->calls};
+    c->calls = call; /* the supervisor is no child: the order of the others' calls is no matter here */
+    front_wait(c->front);
 }
 
 void children_tick(struct children *c, uint64_t now)

@@ -13,11 +13,12 @@
 struct child {
     uint32_t id; /* of the supervisor; 0: not running */
     enum role role;
-    char name[LIMIT_NAME]; /* of the key */
+    char name[LIMIT_NAME]; /* of the key, or of the profile that has a net process of its own */
     uint16_t worker;
     uint32_t pid, starts;
     bool ready; /* answered at least once: for the status */
     bool killed;
+    bool ending; /* it has said so: the next life gets what comes now */
     struct stream stream;
     struct children *children;
     struct child *next;
@@ -35,8 +36,16 @@ bool children_waiting(const struct children *c);
 /* Calls net, store or init. Past the deadline `done` gets STATUS_TIMEOUT; a while later the process is killed. */
 void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
                    uint64_t deadline, call_done done, void *context);
+/* The same for a role of which every profile may have a process; `name` lives as long as the configuration. */
+void children_call_named(struct children *c, enum role role, const char *name, uint16_t operation,
+                         const struct message *m, const void *in, uint64_t deadline, call_done done, void *context);
+/* INTERNAL_FETCH, to the profile's own net process if it has one (its TLS client key is in a token). `profile` NULL: none. */
+void children_fetch(struct children *c, const struct profile_config *profile, const struct fetch_request *m,
+                    uint64_t deadline, call_done done, void *context);
 void children_kill(struct children *c, struct child *child, const char *reason);
-void children_command(struct children *c, uint16_t operation); /* INTERNAL_START_INIT, INTERNAL_RELOAD */
+void children_command(struct children *c, uint16_t operation); /* INTERNAL_START_INIT, INTERNAL_RELOAD_GO */
+/* Asks the supervisor (INTERNAL_RELOAD): `done` as with the calls. */
+void children_ask(struct children *c, uint16_t operation, uint64_t deadline, call_done done, void *context);
 const struct child *children_first(const struct children *c);  /* for the status; follow `next` */
 
 #endif

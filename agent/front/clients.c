@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ENDING "the agent is ending or reloading its configuration"
 #define CONNECTIONS_MAX 16384
 #define DESCRIPTORS_KEPT 64            /* for channels and the loop */
 #define REQUESTS_MAX 256               /* at work at once for one connection */
@@ -43,6 +44,7 @@ struct clients {
     struct client *first;
     uint32_t count, max;
     uint64_t warned;
+    bool ending; /* every frame is answered with `restarted` */
 };
 
 static bool may_connect(const struct clients *clients, uid_t uid)
@@ -128,6 +130,11 @@ static bool on_frame(struct stream *s, const struct frame *frame)
     struct client *c = s->context;
     struct error err;
     c->last_frame = front_now(c->clients->front);
+    if (c->clients->ending) {
+        (void)error_set(&err, STATUS_RESTARTED, "try again", ENDING);
+        say(c, frame->request, &err);
+        return true;
+    }
     if (frame->operation == OPERATION_HELLO) {
         greet(c, frame);
         return true;
@@ -349,9 +356,11 @@ uint32_t clients_count(const struct clients *clients)
 void clients_end(struct clients *clients)
 {
     struct error err;
-    (void)error_set(&err, STATUS_RESTARTED, "try again", "the agent is ending or reloading its configuration");
+    (void)error_set(&err, STATUS_RESTARTED, "try again", ENDING);
     (void)sd_event_source_set_enabled(clients->accept, SD_EVENT_OFF);
+    clients->ending = true;
     for (struct client *c = clients->first; c != NULL; c = c->next) {
+        stream_drain(&c->stream);
         for (struct request *r = c->requests; r != NULL; r = r->next) {
             say(c, r->id, &err);
             r->client = NULL;

@@ -2,397 +2,286 @@
 #include "exchange.h"
 
 #include "answer.h"
-#include "assertion.h"
-#include "challenge.h"
-#include "children.h"
 #include "form.h"
-#include "fresh_proof.h"
-#include "htu.h"
-#include "log.h"
-#include "metadata.h"
-#include "nonce.h"
+#include "id_token.h"
+#include "proof.h"
+#include "raw_json.h"
+#include "skew.h"
 #include "text.h"
 #include "url.h"
 
-#include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
-#define ASSERTION_LIFETIME 60          /* seconds; it is used at once */
-#define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-#define FORM_MAX (256 * 1024)
-#define LIFETIME_UNKNOWN 300           /* seconds, where the server names none (RFC 6749 section 5.1 only recommends it) */
-#define LIFETIME_MAX (24 * 3600)       /* a token is asked for anew at least daily */
-#define NET_GRACE 1000000              /* microseconds the net process has for its own time-out's message */
-#define MAX_SENDS 2                    /* one nonce retry */
+#define FORM_MAX (640 * 1024) /* two of the longest tokens, encoded (grants.c), and the rest */
+#define LIFETIME_UNKNOWN 300    /* seconds, where the server names none (RFC 6749 section 5.1 only recommends it) */
+#define LIFETIME_MAX (24 * 3600) /* a token is asked for anew at least daily */
+#define DIGITS_MAX 9            /* of an expires_in that came as a string */
 
 struct exchange {
     struct front *front;
-    const struct profile_config *profile;
-    struct span scope; /* a copy */
-    const struct strings *resources;
-    uint64_t deadline;
+    struct exchange_request request;
+    struct buffer form;
+    char *endpoint, *issuer; /* issuer NULL: none is known */
+    char origin[URL_ORIGIN_SIZE];
+    uint64_t asked;
     exchange_done done;
     void *context;
-    char *endpoint; /* normalised: what is sent, */
-    char *htu;      /* and the same string as the proof claims it */
-    char origin[URL_ORIGIN_SIZE];
-    char jkt[JWK_THUMBPRINT_SIZE];
-    struct buffer assertion, proof;
-    uint8_t nonce_sent[NONCE_DIGEST_SIZE]; /* all zero: none */
-    unsigned int sends;
 };
 
-static void begin_attempt(struct exchange *x);
-
-static void finish(struct exchange *x, const struct error *err, const struct granted *granted)
+static void finish(struct exchange *x, const struct error *err, const struct granted *granted, const struct exchange_result *result)
 {
-    x->done(x->context, err, granted); /* first: what was granted has texts of the exchange */
-    buffer_free(&x->assertion);
-    buffer_free(&x->proof);
-    free((void *)(uintptr_t)x->scope.data);
+    static const struct exchange_result nothing;
+    x->done(x->context, err, granted, result != NULL ? result : &nothing);
+    buffer_free(&x->form);
     free(x->endpoint);
-    free(x->htu);
+    free(x->issuer);
     free(x);
-}
-
-static void finish_internal(struct exchange *x)
-{
-    struct error err;
-    (void)error_set(&err, STATUS_INTERNAL, NULL, "profile \"%s\": the token request could not be built", x->profile->name);
-    finish(x, &err, NULL);
 }
 
 /* --- the answer --- */
 
-static bool is_nonce_challenge(const struct fetch_answer *a)
-{
-    struct challenge_result result = {0};
-    struct span item;
-    size_t cursor = 0;
-    if (a->http_status != 400 && a->http_status != 401)
-        return false;
-    while (list_next(&a->challenges, &cursor, &item))
-        (void)challenge_read(item, &result);
-    return result.use_dpop_nonce || span_is(answer_text(a, "error"), "use_dpop_nonce");
-}
-
-/* Learns the nonce of any answer. False: it brought none, or none that may be used (RFC 9449 section 8.1). */
-static bool learn_nonce(struct exchange *x, const struct fetch_answer *a, uint8_t digest[NONCE_DIGEST_SIZE])
-{
-    struct span nonce;
-    size_t cursor = 0;
-    if (a->nonces.count != 1 || !list_next(&a->nonces, &cursor, &nonce))
-        return false;
-    return nonce_put(x->front->nonces, NONCE_AUTHORIZATION_SERVER, x->origin, x->jkt, nonce) == 0 &&
-           nonce_digest(nonce, digest) == 0;
-}
-
-static void on_nonce_challenge(struct exchange *x, const struct fetch_answer *a, bool learned,
-                               const uint8_t digest[NONCE_DIGEST_SIZE])
-{
-    struct error err;
-    bool other = learned && memcmp(digest, x->nonce_sent, NONCE_DIGEST_SIZE) != 0;
-    if (other && x->sends < MAX_SENDS) {
-        log_debug("profile %s: %s asks for a nonce, sending again", x->profile->name, x->origin);
-        begin_attempt(x);
-        return;
-    }
-    (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
-                    "profile \"%s\": %s %s", x->profile->name, x->endpoint,
-                    !learned ? "asks for a DPoP nonce, but sends none that may be used"
-                    : other  ? "asks for a new DPoP nonce again and again"
-                             : "refuses the DPoP nonce that it issued itself");
-    err.http_status = a->http_status;
-    error_put_text(err.oauth_error, sizeof(err.oauth_error), answer_text(a, "error"));
-    finish(x, &err, NULL);
-}
-
-static const char *next_step(struct span oauth_error)
-{
-    static const struct {
-        const char *error, *next;
-    } steps[] = {
-        {"invalid_client", "check client-id, client-authentication and the client's secret or key"},
-        {"unauthorized_client", "allow this grant for the client at the authorization server"},
-        {"unsupported_grant_type", "choose another grant in the profile"},
-        {"invalid_scope", "check scope in the profile"},
-        {"invalid_target", "check resource in the profile"},
-        {"invalid_dpop_proof", "check this machine's clock, and token-endpoint if a proxy rewrites it"},
-    };
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
-        if (span_is(oauth_error, steps[i].error))
-            return steps[i].next;
-    return "see what the server says";
-}
-
-static void refused(struct exchange *x, const struct fetch_answer *a)
-{
-    struct error err;
-    struct span oauth_error = answer_text(a, "error");
-    unsigned int status = a->http_status;
-    if (status >= 500 || status == 429)
-        (void)error_set(&err, STATUS_SERVER_UNAVAILABLE, "try again later", "profile \"%s\": %s answers with status %u",
-                        x->profile->name, x->endpoint, status);
-    else if (status >= 300 && status < 400)
-        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "name the right endpoint with token-endpoint",
-                        "profile \"%s\": %s answers with a redirect (status %u), which is not followed", x->profile->name,
-                        x->endpoint, status);
-    else if (oauth_error.data != NULL)
-        (void)error_set(&err, STATUS_SERVER_REFUSED, next_step(oauth_error), "profile \"%s\": %s refuses: %.*s", x->profile->name,
-                        x->endpoint, (int)oauth_error.len, (const char *)oauth_error.data);
-    else
-        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": %s answers with status %u, which is neither 200 nor an OAuth error%s%.*s",
-                        x->profile->name, x->endpoint, status, a->json_error.data != NULL ? ": " : "", (int)a->json_error.len,
-                        a->json_error.data != NULL ? (const char *)a->json_error.data : "");
-    err.http_status = a->http_status;
-    err.retry_after = a->retry_after;
-    error_put_text(err.oauth_error, sizeof(err.oauth_error), oauth_error);
-    error_put_text(err.oauth_description, sizeof(err.oauth_description), answer_text(a, "error_description"));
-    error_put_text(err.oauth_uri, sizeof(err.oauth_uri), answer_text(a, "error_uri"));
-    finish(x, &err, NULL);
-}
-
 static enum status misbehaved(const struct exchange *x, struct error *err, const char *what)
 {
     return error_set(err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator", "profile \"%s\": %s %s",
-                     x->profile->name, x->endpoint, what);
+                     x->request.profile->name, x->endpoint, what);
+}
+
+/* Some servers give the number as a string. -1: it is no number of seconds. */
+static int64_t seconds_of(const struct json_member *member)
+{
+    int64_t seconds = 0;
+    if (member->kind == JSON_KIND_INTEGER)
+        return (int64_t)member->integer;
+    if (member->kind != JSON_KIND_TEXT || member->text.len == 0 || member->text.len > DIGITS_MAX)
+        return -1;
+    for (size_t i = 0; i < member->text.len; i++) {
+        if (member->text.data[i] < '0' || member->text.data[i] > '9')
+            return -1;
+        seconds = seconds * 10 + (member->text.data[i] - '0');
+    }
+    return seconds;
 }
 
 static enum status read_lifetime(const struct exchange *x, const struct fetch_answer *a, uint32_t *out, struct error *err)
 {
     struct json_member member;
-    if (!answer_member(a, "expires_in", &member) || member.kind == JSON_KIND_NULL) {
-        *out = a->lifetime > 0 ? a->lifetime : LIFETIME_UNKNOWN;
-    } else if (member.kind != JSON_KIND_INTEGER || (int64_t)member.integer < 0) {
+    int64_t seconds = a->lifetime > 0 ? a->lifetime : LIFETIME_UNKNOWN;
+    if (answer_member(a, "expires_in", &member) && member.kind != JSON_KIND_NULL)
+        seconds = seconds_of(&member);
+    if (seconds < 0)
         return misbehaved(x, err, "gives an expires_in that is no number of seconds");
-    } else {
-        *out = member.integer > LIFETIME_MAX ? LIFETIME_MAX : (uint32_t)member.integer;
-    }
-    if (*out > LIFETIME_MAX)
-        *out = LIFETIME_MAX;
+    if (seconds == 0)
+        return misbehaved(x, err, "gives a token that has expired already (expires_in is 0)");
+    *out = seconds > LIFETIME_MAX ? LIFETIME_MAX : (uint32_t)seconds;
     return STATUS_OK;
+}
+
+static bool is_type(struct span type, const char *name)
+{
+    return type.len == strlen(name) && strncasecmp((const char *)type.data, name, type.len) == 0;
+}
+
+static enum status read_type(const struct exchange *x, struct span type, struct span *out, struct error *err)
+{
+    if (type.data == NULL)
+        return misbehaved(x, err, "gives no token_type");
+    if (is_type(type, "DPoP")) {
+        *out = span_text("DPoP");
+        return STATUS_OK;
+    }
+    if (is_type(type, "Bearer") && x->request.profile->dpop != DPOP_REQUIRED) {
+        *out = span_text("Bearer");
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_TOKEN_NOT_DPOP, "switch DPoP on for this client at the authorization server, or see dpop in the profile",
+                     "profile \"%s\": %s gives a token of the type \"%.*s\" instead of DPoP; it was discarded",
+                     x->request.profile->name, x->endpoint, type.len < 20 ? (int)type.len : 20, (const char *)type.data);
+}
+
+static enum status check_id_token(const struct exchange *x, const struct fetch_answer *a, struct granted *g, struct error *err)
+{
+    struct id_token_message m;
+    if (!x->request.user || (a->id_token.data == NULL && !a->id_token_unreadable))
+        return STATUS_OK;
+    if (a->id_token_unreadable || message_take(a->id_token, &message_id_token_message, &m, sizeof(m), err) != STATUS_OK)
+        return misbehaved(x, err, "gives an id_token that cannot be read");
+    struct id_token_claims claims = {.iss = m.iss, .sub = m.sub, .nonce = m.nonce, .azp = m.azp, .aud = m.aud,
+                                     .exp = (int64_t)m.exp, .iat = (int64_t)m.iat, .has_exp = m.exp != 0, .has_iat = m.iat != 0};
+    struct id_token_expected expected = {.issuer = span_text(x->issuer),
+                                         .client_id = span_text(x->request.profile->client_id),
+                                         .nonce = x->request.id_token_nonce,
+                                         .subject = x->request.subject,
+                                         .now = (int64_t)time(NULL) + skew_get(x->front->skew, x->origin),
+                                         .where = x->request.profile->name};
+    if (claims.sub.data != NULL)
+        g->subject = claims.sub;
+    return id_token_check(&claims, &expected, err);
 }
 
 static enum status read_token(const struct exchange *x, const struct fetch_answer *a, struct granted *out, struct error *err)
 {
     char ath[PROOF_ATH_SIZE];
-    struct span type = answer_text(a, "token_type");
-    struct granted g = {.access_token = answer_text(a, "access_token"), .scope = answer_text(a, "scope"), .jkt = x->jkt};
-
-    if (a->json_error.data != NULL)
-        return error_set(err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": %s: %.*s", x->profile->name, x->endpoint,
-                         (int)a->json_error.len, (const char *)a->json_error.data);
+    struct granted g = *out;
+    g.access_token = answer_text(a, "access_token");
+    g.scope = answer_text(a, "scope");
+    g.subject = a->subject;
     if (g.access_token.data == NULL || g.access_token.len > LIMIT_ACCESS_TOKEN || proof_ath(g.access_token, ath) != 0 ||
         memchr(g.access_token.data, ' ', g.access_token.len) != NULL) /* RFC 6749 has blanks, an Authorization header has not */
         return misbehaved(x, err, "gives no usable access_token");
     if (g.scope.data != NULL && (g.scope.len > LIMIT_SCOPE || !text_valid(g.scope)))
         return misbehaved(x, err, "gives a scope that is no text");
-    if (type.data == NULL)
-        return misbehaved(x, err, "gives no token_type");
-    if (type.len != 4 || strncasecmp((const char *)type.data, "DPoP", 4) != 0)
-        return error_set(err, STATUS_TOKEN_NOT_DPOP, "switch DPoP on for this client at the authorization server",
-                         "profile \"%s\": %s gives a token of the type \"%.*s\" instead of DPoP; it was discarded",
-                         x->profile->name, x->endpoint, type.len < 20 ? (int)type.len : 20, (const char *)type.data);
-    if (a->cnf_jkt.data != NULL && !span_is(a->cnf_jkt, x->jkt))
+    enum status status = read_type(x, answer_text(a, "token_type"), &g.token_type, err);
+    if (status != STATUS_OK)
+        return status;
+    if (a->cnf_jkt.data != NULL && !span_is(a->cnf_jkt, g.jkt))
         return error_set(err, STATUS_TOKEN_OTHER_KEY, "tell the authorization server's operator",
                          "profile \"%s\": %s gives a token that is bound to another key (cnf.jkt); it was discarded",
-                         x->profile->name, x->endpoint);
-    enum status status = read_lifetime(x, a, &g.lifetime, err);
+                         x->request.profile->name, x->endpoint);
+    status = read_lifetime(x, a, &g.lifetime, err);
+    if (status == STATUS_OK)
+        status = check_id_token(x, a, &g, err);
     if (status == STATUS_OK)
         *out = g;
     return status;
 }
 
-static void on_fetched(void *context, const struct error *failure, struct span fields)
+static void on_granted(struct exchange *x, const struct fetch_answer *a, const struct as_result *sent)
+{
+    static const char *const known[] = {"access_token", "token_type", "expires_in", "scope", "refresh_token", NULL};
+    struct exchange_result result = {.answered = true, .nonces = sent->nonces};
+    struct granted granted = {.jkt = sent->jkt, .refresh_token = answer_text(a, "refresh_token"), .asked = x->asked};
+    struct buffer raw;
+    struct error err;
+    if (a->json_error.data != NULL) {
+        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator", "profile \"%s\": %s: %.*s",
+                        x->request.profile->name, x->endpoint, (int)a->json_error.len, (const char *)a->json_error.data);
+        result.in_doubt = true; /* a grant was given, and could not be read */
+        error_put_text(err.stage, sizeof(err.stage), span_text(x->request.stage));
+        finish(x, &err, NULL, &result);
+        return;
+    }
+    if (granted.refresh_token.len == 0 || granted.refresh_token.len > LIMIT_ACCESS_TOKEN)
+        granted.refresh_token = span_text(NULL);
+    buffer_init(&raw, LIMIT_NESTED);
+    raw_json_put(&raw, a, known);
+    granted.raw = raw.failed || !text_valid(buffer_span(&raw)) ? span_text(NULL) : buffer_span(&raw);
+    if (read_token(x, a, &granted, &err) == STATUS_OK) {
+        finish(x, NULL, &granted, &result);
+    } else {
+        error_put_text(err.stage, sizeof(err.stage), span_text(x->request.stage));
+        granted.access_token = span_text(NULL);
+        finish(x, &err, granted.refresh_token.data != NULL ? &granted : NULL, &result);
+    }
+    buffer_free(&raw);
+}
+
+static void on_answered(void *context, const struct error *failure, const struct fetch_answer *a, const struct as_result *sent)
 {
     struct exchange *x = context;
-    struct fetch_answer a;
-    struct granted granted;
+    struct exchange_result result = {.in_doubt = sent->in_doubt, .answered = sent->answered, .nonces = sent->nonces};
     struct error err;
-    uint8_t nonce[NONCE_DIGEST_SIZE] = {0};
-
     if (failure != NULL) {
-        finish(x, failure, NULL);
-        return;
+        finish(x, failure, NULL, &result);
+    } else if (a->http_status != 200) {
+        (void)as_request_refused(x->request.profile, x->endpoint, x->request.stage, a, &err);
+        finish(x, &err, NULL, &result);
+    } else {
+        on_granted(x, a, sent);
     }
-    if (message_take(fields, &message_fetch_answer, &a, sizeof(a), &err) != STATUS_OK) {
-        finish(x, &err, NULL);
-        return;
-    }
-    bool learned = learn_nonce(x, &a, nonce);
-    if (is_nonce_challenge(&a))
-        on_nonce_challenge(x, &a, learned, nonce);
-    else if (a.http_status != 200)
-        refused(x, &a);
-    else if (read_token(x, &a, &granted, &err) != STATUS_OK)
-        finish(x, &err, NULL);
-    else
-        finish(x, NULL, &granted);
 }
 
 /* --- the request --- */
 
-static void put_form(const struct exchange *x, struct buffer *form)
+static void put_pairs(struct buffer *form, const struct strings *pairs)
 {
-    const struct profile_config *p = x->profile;
-    form_put(form, "grant_type", span_text(config_grant_name(p->grant)));
-    if (x->scope.data != NULL)
-        form_put(form, "scope", x->scope);
-    for (size_t i = 0; i < x->resources->count; i++)
-        form_put(form, "resource", span_text(x->resources->items[i]));
-    for (size_t i = 0; i < p->form.count; i++) {
-        const char *equals = strchr(p->form.items[i], '=');
+    for (size_t i = 0; i < pairs->count; i++)
+        form_put_pair(form, pairs->items[i]);
+}
+
+static void put_form(struct exchange *x, const struct exchange_request *r)
+{
+    const struct profile_config *p = r->profile;
+    struct buffer *form = &x->form;
+    form_put(form, "grant_type", span_text(r->grant_type));
+    if (r->grant_form.len > 0) {
         buffer_put(form, "&", 1);
-        form_put_encoded(form, span_of(p->form.items[i], (size_t)(equals - p->form.items[i])));
-        buffer_put(form, "=", 1);
-        form_put_encoded(form, span_text(equals + 1));
+        buffer_put(form, r->grant_form.data, r->grant_form.len);
     }
-    if (p->client_authentication == PRIVATE_KEY_JWT) {
-        form_put(form, "client_id", span_text(p->client_id));
-        form_put(form, "client_assertion_type", span_text(ASSERTION_TYPE));
-        form_put(form, "client_assertion", buffer_span(&x->assertion));
-    }
+    if (r->scope.data != NULL && r->scope.len > 0)
+        form_put(form, "scope", r->scope);
+    for (size_t i = 0; r->resources != NULL && i < r->resources->count; i++)
+        form_put(form, "resource", span_text(r->resources->items[i]));
+    for (size_t i = 0; r->audiences && i < p->audiences.count; i++)
+        form_put(form, "audience", span_text(p->audiences.items[i]));
+    if (r->audiences && p->authorization_details != NULL)
+        form_put(form, "authorization_details", span_text(p->authorization_details));
+    put_pairs(form, &p->form);
 }
 
-static void send_request(struct exchange *x)
+static bool lists(const struct strings *s, const char *text)
 {
-    struct buffer form;
-    uint64_t now = front_now(x->front);
-    buffer_init(&form, FORM_MAX);
-    put_form(x, &form);
-    if (form.failed || x->proof.failed || x->assertion.failed) {
-        buffer_free(&form);
-        finish_internal(x);
-        return;
-    }
-    struct fetch_request m = {.profile = span_text(x->profile->name),
-                              .url = span_text(x->endpoint),
-                              .form = buffer_span(&form),
-                              .dpop = buffer_span(&x->proof),
-                              .authenticate = true,
-                              .timeout = x->deadline > now ? (uint32_t)((x->deadline - now) / 1000) + 1 : 1};
-    x->sends++;
-    children_call(x->front->children, ROLE_NET, INTERNAL_FETCH, &message_fetch_request, &m, x->deadline + NET_GRACE, on_fetched, x);
-    buffer_free(&form);
+    for (size_t i = 0; i < s->count; i++)
+        if (strcmp(s->items[i], text) == 0)
+            return true;
+    return false;
 }
 
-static enum status build_proof(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
+static void on_metadata(void *context, const struct error *failure, const struct server_metadata *server)
 {
     struct exchange *x = context;
-    memcpy(x->jkt, key->jkt, sizeof(x->jkt));
-    const char *nonce = nonce_get(x->front->nonces, NONCE_AUTHORIZATION_SERVER, x->origin, x->jkt);
-    struct proof_claims claims = {.htm = span_text("POST"), .htu = span_text(x->htu), .nonce = span_text(nonce)};
-    memset(x->nonce_sent, 0, sizeof(x->nonce_sent));
-    if (nonce != NULL && nonce_digest(span_text(nonce), x->nonce_sent) != 0)
-        return error_set(err, STATUS_INTERNAL, NULL, "a nonce cannot be hashed");
-    return fresh_proof(key, &claims, &x->proof, digest, err);
-}
-
-static void on_proof_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
-{
-    struct exchange *x = context;
-    (void)key;
-    if (failure != NULL) {
-        finish(x, failure, NULL);
-        return;
-    }
-    proof_append_signature(&x->proof, signature);
-    send_request(x);
-}
-
-static void sign_proof(struct exchange *x)
-{
-    struct key *key = keys_find(x->front->keys, span_text(x->profile->key));
-    struct sign_job job = {.build = build_proof, .done = on_proof_signed, .context = x, .deadline = x->deadline};
-    keys_sign(key, &job);
-}
-
-static enum status build_assertion(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
-{
-    struct exchange *x = context;
-    struct assertion_claims claims = {.client_id = span_text(x->profile->client_id),
-                                      .issuer = span_text(x->profile->issuer),
-                                      .iat = (int64_t)time(NULL),
-                                      .lifetime = ASSERTION_LIFETIME};
-    randombytes_buf(claims.jti, sizeof(claims.jti));
-    buffer_clear(&x->assertion);
-    enum status status = assertion_signing_input(&key->jwk, &claims, &x->assertion, err);
-    if (status == STATUS_OK && proof_digest(buffer_span(&x->assertion), digest) != 0)
-        status = error_set(err, STATUS_INTERNAL, NULL, "a client assertion cannot be hashed");
-    return status;
-}
-
-static void on_assertion_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
-{
-    struct exchange *x = context;
-    (void)key;
-    if (failure != NULL) {
-        finish(x, failure, NULL);
-        return;
-    }
-    proof_append_signature(&x->assertion, signature);
-    sign_proof(x);
-}
-
-/* One send: a new assertion, a new proof, the request. */
-static void begin_attempt(struct exchange *x)
-{
-    if (x->profile->client_authentication != PRIVATE_KEY_JWT) {
-        sign_proof(x);
-        return;
-    }
-    struct key *key = keys_find(x->front->keys, span_text(x->profile->client_key));
-    struct sign_job job = {.build = build_assertion, .done = on_assertion_signed, .context = x, .deadline = x->deadline};
-    keys_sign(key, &job);
-}
-
-static void on_metadata(void *context, const struct error *failure, const char *token_endpoint)
-{
-    struct exchange *x = context;
-    char url[URL_SIZE], htu[URL_SIZE];
+    const struct profile_config *p = x->request.profile;
     struct error err;
     if (failure != NULL) {
-        finish(x, failure, NULL);
+        finish(x, failure, NULL, NULL);
         return;
     }
-    if (htu_sent(span_text(token_endpoint), url, sizeof(url), htu, sizeof(htu), &err) != STATUS_OK ||
-        url_origin(span_text(url), x->origin, sizeof(x->origin), &err) != STATUS_OK) {
-        finish(x, &err, NULL);
+    if (server->token_endpoint == NULL) {
+        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "name it with token-endpoint",
+                        "profile \"%s\": the server's metadata have no token_endpoint", p->name);
+        error_put_text(err.stage, sizeof(err.stage), span_text("discovery"));
+        finish(x, &err, NULL, NULL);
         return;
     }
-    x->endpoint = strdup(url);
-    x->htu = strdup(htu);
-    if (x->endpoint == NULL || x->htu == NULL) {
-        finish_internal(x);
+    x->endpoint = strdup(server->token_endpoint);
+    x->issuer = server->issuer != NULL ? strdup(server->issuer) : NULL;
+    if (x->endpoint == NULL || x->form.failed || (server->issuer != NULL && x->issuer == NULL) ||
+        url_origin(span_text(x->endpoint), x->origin, sizeof(x->origin), &err) != STATUS_OK) {
+        (void)error_set(&err, STATUS_INTERNAL, NULL, "profile \"%s\": the token request could not be built", p->name);
+        finish(x, &err, NULL, NULL);
         return;
     }
-    begin_attempt(x);
+    bool speaks_dpop = !server->discovered || server->dpop_signing_alg_values.count == 0 ||
+                       lists(&server->dpop_signing_alg_values, "ES256");
+    struct as_request request = {.profile = p,
+                                 .server = server,
+                                 .endpoint = x->endpoint,
+                                 .stage = x->request.stage,
+                                 .form = buffer_span(&x->form),
+                                 .dpop = p->dpop != DPOP_OPTIONAL || speaks_dpop,
+                                 .precious = x->request.precious,
+                                 .nonces = x->request.nonces,
+                                 .last = x->request.last,
+                                 .token_files = x->request.token_files,
+                                 .grant_assertion = x->request.grant_assertion,
+                                 .deadline = x->request.deadline};
+    as_request_send(x->front, &request, on_answered, x);
 }
 
 void exchange_start(struct front *f, const struct exchange_request *request, exchange_done done, void *context)
 {
     struct exchange *x = calloc(1, sizeof(*x));
+    struct exchange_result nothing = {0};
     struct error err;
-    char *scope = request->scope.data != NULL ? span_dup(request->scope) : NULL;
-    if (x == NULL || (request->scope.data != NULL && scope == NULL)) {
-        free(x);
-        free(scope);
+    if (x == NULL) {
         (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
-        done(context, &err, NULL);
+        done(context, &err, NULL, &nothing);
         return;
     }
-    *x = (struct exchange){.front = f,
-                           .profile = request->profile,
-                           .scope = span_of(scope, request->scope.len),
-                           .resources = request->resources,
-                           .deadline = request->deadline,
-                           .done = done,
-                           .context = context};
-    buffer_init(&x->assertion, ASSERTION_MAX);
-    buffer_init(&x->proof, PROOF_MAX);
-    metadata_get(f->metadata, x->profile, x->deadline, on_metadata, x);
+    *x = (struct exchange){.front = f, .request = *request, .asked = front_now(f), .done = done, .context = context};
+    buffer_init(&x->form, FORM_MAX);
+    put_form(x, request);
+    metadata_get(f->metadata, request->profile, request->deadline, on_metadata, x);
 }

@@ -1,16 +1,22 @@
 /* See front.h: the loop, the tick, and the order in which the parts are opened. */
 #include "front.h"
 
+#include "as_request.h"
 #include "children.h"
 #include "clients.h"
 #include "keys.h"
 #include "log.h"
+#include "login_flow.h"
+#include "login_store.h"
+#include "logins.h"
 #include "metadata.h"
 #include "nonce.h"
 #include "policy.h"
 #include "role.h"
+#include "skew.h"
 #include "stream.h"
 #include "tokens.h"
+#include "trace.h"
 
 #include <signal.h>
 #include <sodium.h>
@@ -19,6 +25,8 @@
 #include <time.h>
 
 #define NONCES_MAX 4096
+#define ORIGINS_MAX 1024 /* whose clocks are known */
+#define DRAIN 10000000 /* microseconds for what is under way with a refresh token or a code */
 #define LAST_WORDS 500000 /* microseconds for answers to leave, when the front ends */
 
 uint64_t front_now(const struct front *f)
@@ -35,7 +43,9 @@ uint64_t front_deadline(const struct front *f, uint32_t timeout)
 
 static bool waiting(const struct front *f)
 {
-    return children_waiting(f->children) || keys_waiting(f->keys) || tokens_waiting(f->tokens) || clients_waiting(f->clients);
+    return children_waiting(f->children) || keys_waiting(f->keys) || tokens_waiting(f->tokens) || clients_waiting(f->clients) ||
+           as_requests_waiting(f->as_requests) || metadata_waiting(f->metadata) || logins_waiting(f->logins) ||
+           login_flows_waiting(f->login_flows) || traces_waiting(f->traces);
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -46,6 +56,11 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
     (void)usec;
     clients_tick(f->clients, now);
     tokens_tick(f->tokens, now);
+    login_flows_tick(f->login_flows, now);
+    logins_tick(f->logins, now);
+    metadata_tick(f->metadata, now);
+    as_requests_tick(f->as_requests, now);
+    traces_tick(f->traces, now);
     keys_tick(f->keys, now);
     children_tick(f->children, now);
     if (waiting(f))
@@ -70,17 +85,44 @@ static int on_last_words_said(sd_event_source *source, uint64_t usec, void *user
     return sd_event_exit(f->event, 0);
 }
 
-/* SIGTERM from the supervisor: every request gets an answer, then the process ends. */
-static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+/* Every request gets an answer, then the process ends. */
+static int say_last_words(struct front *f)
 {
-    struct front *f = userdata;
-    (void)source;
-    (void)info;
     clients_end(f->clients);
     streams_flush(f->streams);
     if (clients_count(f->clients) == 0)
         return sd_event_exit(f->event, 0);
     return sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, LAST_WORDS, 0, on_last_words_said, f);
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct front *f = userdata;
+    bool busy = logins_busy(f->logins) || login_flows_busy(f->login_flows);
+    if (!busy || front_now(f) >= f->end_by) {
+        (void)sd_event_source_unref(source); /* it is a oneshot */
+        return say_last_words(f);
+    }
+    (void)usec;
+    (void)sd_event_source_set_time_relative(source, FRONT_TICK);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* SIGTERM from the supervisor. What has left with a refresh token or a code in it gets some time to come back: a token that the
+   server has replaced meanwhile would be lost. */
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+    struct front *f = userdata;
+    sd_event_source *look;
+    (void)source;
+    (void)info;
+    if (f->ending)
+        return 0;
+    f->ending = true;
+    f->end_by = front_now(f) + DRAIN;
+    if (!logins_busy(f->logins) && !login_flows_busy(f->login_flows))
+        return say_last_words(f);
+    return sd_event_add_time_relative(f->event, &look, CLOCK_BOOTTIME, FRONT_TICK, 0, on_look, f);
 }
 
 static int open_loop(struct front *f)
@@ -101,17 +143,30 @@ static int open_loop(struct front *f)
     return r;
 }
 
+static uint64_t agent_started(const struct front *f)
+{
+    const char *text = getenv(STARTED_VARIABLE);
+    uint64_t started = text != NULL ? strtoull(text, NULL, 10) : 0;
+    return started > 0 && started < f->started ? started : f->started;
+}
+
 static int open_parts(struct front *f, struct error *err)
 {
     if (open_loop(f) < 0)
         return -1;
     f->started = front_now(f);
+    f->agent_started = agent_started(f);
     randombytes_buf(f->attempt_key, sizeof(f->attempt_key));
     f->nonces = nonce_table_new(NONCES_MAX);
+    f->skew = skew_table_new(ORIGINS_MAX, f->config->agent.max_clock_skew);
     f->streams = streams_new(f);
-    if (f->nonces == NULL || f->streams == NULL || policy_new(f->config, &f->policy, err) != STATUS_OK)
+    if (f->nonces == NULL || f->skew == NULL || f->streams == NULL || policy_new(f->config, &f->policy, err) != STATUS_OK)
         return -1;
-    return keys_open(f) != 0 || metadata_open(f) != 0 || tokens_open(f) != 0 || children_open(f) != 0 || clients_open(f) != 0 ? -1 : 0;
+    return keys_open(f) != 0 || traces_open(f) != 0 || as_requests_open(f) != 0 || metadata_open(f) != 0 || login_store_open(f) != 0 ||
+                   logins_open(f) != 0 || login_flows_open(f) != 0 || tokens_open(f) != 0 || children_open(f) != 0 ||
+                   clients_open(f) != 0
+               ? -1
+               : 0;
 }
 
 int front_main(const struct config *config, const char *configuration_path)
@@ -124,15 +179,25 @@ int front_main(const struct config *config, const char *configuration_path)
     else
         log_error("cannot start: %s", err.message);
     clients_free(f.clients);
-    children_end(f.children); /* who still waits is told, and frees what it holds; it may ask for one more signature */
-    keys_end(f.keys);
+    login_flows_end(f.login_flows);
+    for (int i = 0; i < 2; i++) { /* who still waits is told, and frees what it holds; it may ask for one thing more */
+        as_requests_end(f.as_requests);
+        children_end(f.children);
+        keys_end(f.keys);
+    }
     children_free(f.children);
     keys_free(f.keys);
     tokens_free(f.tokens);
+    login_flows_free(f.login_flows);
+    logins_free(f.logins);
+    login_store_free(f.login_store);
     metadata_free(f.metadata);
+    as_requests_free(f.as_requests);
+    traces_free(f.traces);
     policy_free(f.policy);
     streams_free(f.streams);
     nonce_table_free(f.nonces);
+    skew_table_free(f.skew);
     (void)sd_event_source_disable_unref(f.tick);
     sd_event_unref(f.event);
     return result;

@@ -4,8 +4,11 @@
  *
  *   clients.c     connections of applications        operations.c  the table of operations, and op_*.c
  *   children.c    channels to key, net and store     keys.c        queues of signatures, states of keys
- *   tokens.c      token cache, single flight         exchange.c    one token request with its nonce retry
+ *   tokens.c      token cache, single flight         grants.c      how a profile comes to a token
+ *   exchange.c    one token request                  as_request.c  one request to an authorization server, with its retries
  *   metadata.c    authorization servers' metadata    policy.c      which origin a profile or key may serve
+ *   logins.c      refresh tokens                     login_flow.c  a user's login under way
+ *   trace.c       session logs
  *
  * How waiting works everywhere here: who starts something gives a callback, which is called exactly once, now or later,
  * and a deadline, at which the callback gets STATUS_TIMEOUT. One tick finds the deadlines that have passed; it runs only
@@ -26,18 +29,27 @@ struct front {
     sd_event *event;
     const struct config *config;
     const char *configuration_path; /* NULL: not configured */
-    uint64_t started;
+    uint64_t started;       /* this process */
+    uint64_t agent_started; /* the agent, which reloads do not end */
     struct streams *streams;
     struct clients *clients;
     struct children *children;
     struct keys *keys;
     struct metadata *metadata;
+    struct as_requests *as_requests;
+    struct login_store *login_store;
+    struct logins *logins;
+    struct login_flows *login_flows;
+    struct traces *traces;
     struct tokens *tokens;
     struct policy *policy;
     struct nonce_table *nonces;
+    struct skew_table *skew; /* by origin: how far servers' clocks are from ours */
     uint8_t attempt_key[32]; /* attempt handles are authentic for this process only */
     sd_event_source *tick;
     bool init_at_work; /* one at a time */
+    bool ending;       /* SIGTERM has come: no refresh token is sent any more */
+    uint64_t end_by;
 };
 
 uint64_t front_now(const struct front *f);                      /* CLOCK_BOOTTIME, microseconds */

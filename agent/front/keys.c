@@ -2,6 +2,7 @@
 #include "keys.h"
 
 #include "log.h"
+#include "logins.h"
 #include "pin_turns.h"
 
 #include <stdlib.h>
@@ -13,9 +14,18 @@
 
 enum key_state { KEY_STARTING, KEY_STATE_READY, KEY_RECOVERING, KEY_REFUSED };
 
+/* A job that asks for the data key instead of a signature; told through its sign_job like the others. */
+struct data_job {
+    uint8_t public_key[STORE_PUBLIC_SIZE];
+    bool make;
+    data_key_done done;
+    void *context;
+};
+
 struct job {
     struct job *next;
-    struct sign_job sign; /* sign.done NULL: the caller has been told already */
+    struct sign_job sign;  /* sign.done NULL: the caller has been told already */
+    struct data_job *data; /* NULL: a signature is wanted */
     unsigned int tries;
     uint64_t sent;
 };
@@ -116,11 +126,17 @@ const struct key_public *keys_public(const struct key *key)
     return key->seen ? &key->public : NULL;
 }
 
+static void free_job(struct job *job)
+{
+    free(job->data);
+    free(job);
+}
+
 static void finish(struct job *job, const struct error *err, const struct key_public *public, const uint8_t *signature)
 {
     if (job->sign.done != NULL)
         job->sign.done(job->sign.context, err, public, signature);
-    free(job);
+    free_job(job);
 }
 
 void keys_end(struct keys *keys)
@@ -165,15 +181,19 @@ static void send_job(struct key *key, struct worker *w, struct job *job)
     struct error err;
     struct stream *s = &w->child->stream;
     if (job->sign.done == NULL) {
-        free(job);
+        free_job(job);
         return;
     }
-    if (job->sign.build(job->sign.context, &key->public, digest, &err) != STATUS_OK) {
+    if (job->data != NULL) {
+        struct data_key_request m = {.public_key = span_of(job->data->public_key, STORE_PUBLIC_SIZE), .make = job->data->make};
+        message_put_frame(&s->out, INTERNAL_DATA_KEY, 0, &message_data_key_request, &m);
+    } else if (job->sign.build(job->sign.context, &key->public, digest, &err) == STATUS_OK) {
+        struct sign_request m = {.digest = span_of(digest, sizeof(digest))};
+        message_put_frame(&s->out, INTERNAL_SIGN, 0, &message_sign_request, &m);
+    } else {
         finish(job, &err, NULL, NULL);
         return;
     }
-    struct sign_request m = {.digest = span_of(digest, sizeof(digest))};
-    message_put_frame(&s->out, INTERNAL_SIGN, 0, &message_sign_request, &m);
     stream_send(s);
     job->sent = front_now(key->keys->front);
     append(&w->end, job);
@@ -195,21 +215,53 @@ static void pump(struct key *key)
     }
 }
 
-void keys_sign(struct key *key, const struct sign_job *sign)
+/* Takes `data` over. */
+static void add_job(struct key *key, const struct sign_job *sign, struct data_job *data)
 {
     struct error err;
-    struct job *job;
+    struct job *job = NULL;
     if (key->waiting >= QUEUE_MAX || (job = calloc(1, sizeof(*job))) == NULL) {
         (void)error_set(&err, STATUS_BUSY, "try again later", "key \"%s\": %u signatures are waiting already", key->config->name,
                         key->waiting);
         sign->done(sign->context, &err, NULL, NULL);
+        free(data);
         return;
     }
     job->sign = *sign;
+    job->data = data;
     append(&key->end, job);
     key->waiting++;
     pump(key);
     front_wait(key->keys->front);
+}
+
+void keys_sign(struct key *key, const struct sign_job *sign)
+{
+    add_job(key, sign, NULL);
+}
+
+static void on_no_data_key(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
+{
+    const struct data_job *data = context;
+    (void)key;
+    (void)signature;
+    data->done(data->context, err, NULL);
+}
+
+void keys_data_key(struct key *key, const struct data_key_request *request, uint64_t deadline, data_key_done done, void *context)
+{
+    struct error err;
+    struct data_job *data = calloc(1, sizeof(*data));
+    if (data == NULL || request->public_key.len != STORE_PUBLIC_SIZE) {
+        free(data);
+        (void)error_set(&err, STATUS_INTERNAL, NULL, "out of memory, or no public key of the store");
+        done(context, &err, NULL);
+        return;
+    }
+    *data = (struct data_job){.make = request->make, .done = done, .context = context};
+    memcpy(data->public_key, request->public_key.data, STORE_PUBLIC_SIZE);
+    struct sign_job told = {.done = on_no_data_key, .context = data, .deadline = deadline};
+    add_job(key, &told, data);
 }
 
 static bool any_ready(const struct key *key)
@@ -274,6 +326,7 @@ static bool on_ready(struct key *key, struct worker *w, const struct frame *fram
     w->ready = true;
     w->child->ready = true;
     pump(key);
+    logins_key_ready(key->keys->front->logins, key->config->name);
     return true;
 }
 
@@ -292,7 +345,7 @@ static bool on_failed(struct key *key, struct worker *w, const struct frame *fra
 static void put_back(struct key *key, struct job *job, const struct error *why)
 {
     if (job->sign.done == NULL) {
-        free(job);
+        free_job(job);
     } else if (++job->tries >= 2) {
         finish(job, why, NULL, NULL);
     } else {
@@ -304,12 +357,39 @@ static void put_back(struct key *key, struct job *job, const struct error *why)
     }
 }
 
+/* The answer to a job that asked for the data key. A failure is that job's alone. */
+static bool on_data_key(struct key *key, struct worker *w, const struct frame *frame)
+{
+    struct data_key_answer answer;
+    struct error err;
+    bool failed = frame->operation == OPERATION_ERROR;
+    if (failed ? messages_take_error(frame->fields, &err) != STATUS_OK
+               : frame->operation != (INTERNAL_DATA_KEY | OPERATION_ANSWER) ||
+                     message_take(frame->fields, &message_data_key_answer, &answer, sizeof(answer), &err) != STATUS_OK)
+        return false;
+    w->count--;
+    struct job *job = take_first(&w->first, &w->end);
+    if (w->first != NULL)
+        w->first->sent = front_now(key->keys->front);
+    if (failed) {
+        finish(job, &err, NULL, NULL);
+    } else {
+        if (job->sign.done != NULL)
+            job->data->done(job->data->context, NULL, &answer);
+        free_job(job);
+    }
+    pump(key);
+    return true;
+}
+
 static bool on_signed(struct key *key, struct worker *w, const struct frame *frame)
 {
     struct sign_answer m;
     struct error err;
     if (w->first == NULL)
         return false;
+    if (w->first->data != NULL)
+        return on_data_key(key, w, frame);
     if (frame->operation == OPERATION_ERROR) {
         if (messages_take_error(frame->fields, &err) != STATUS_OK)
             return false;
@@ -350,6 +430,7 @@ bool keys_frame(struct keys *keys, struct child *child, const struct frame *fram
         w->progress = front_now(keys->front);
     switch (frame->operation) {
     case INTERNAL_SIGN | OPERATION_ANSWER:
+    case INTERNAL_DATA_KEY | OPERATION_ANSWER:
     case OPERATION_ERROR:
         return on_signed(key, w, frame);
     case INTERNAL_KEY_READY:
@@ -433,7 +514,7 @@ static void drop_told(struct key *key)
         }
         *p = job->next;
         key->waiting--;
-        free(job);
+        free_job(job);
     }
     key->end = p;
 }
@@ -444,7 +525,9 @@ static void tick_worker(struct key *key, struct worker *w, uint64_t now)
     }
     if (w->child == NULL)
         return;
-    if (w->first != NULL && now > w->first->sent + key->config->sign_timeout * UINT64_C(1000000)) {
+    /* Making a data key writes to the token, which takes longer than a signature. */
+    uint64_t patience = w->first != NULL && w->first->data != NULL ? OPEN_TIMEOUT : key->config->sign_timeout * UINT64_C(1000000);
+    if (w->first != NULL && now > w->first->sent + patience) {
         w->ready = false;
         if (!any_ready(key) && key->state == KEY_STATE_READY)
             key->state = KEY_RECOVERING;
@@ -493,6 +576,11 @@ uint32_t keys_jobs_waiting(const struct keys *keys)
     for (size_t i = 0; i < keys->count; i++)
         n += keys->keys[i].waiting;
     return n;
+}
+
+struct pin_turns *keys_pin_turns(struct keys *keys)
+{
+    return keys->turns;
 }
 
 static const char *state_name(const struct key *key)

@@ -33,6 +33,9 @@ struct sign_job {
     uint64_t deadline;
 };
 
+/* Asks a process of the key for the data key of its token, sealed (internal.h). Called once. */
+typedef void (*data_key_done)(void *context, const struct error *err, const struct data_key_answer *answer);
+
 int keys_open(struct front *f) MUST_CHECK;
 void keys_end(struct keys *keys); /* tells everybody who waits for a signature that none will come */
 void keys_free(struct keys *keys);
@@ -44,8 +47,10 @@ struct key *keys_only(struct keys *keys);                   /* NULL: there is no
 const struct key_config *keys_config(const struct key *key);
 const struct key_public *keys_public(const struct key *key); /* NULL: not seen yet */
 void keys_sign(struct key *key, const struct sign_job *job);
+void keys_data_key(struct key *key, const struct data_key_request *request, uint64_t deadline, data_key_done done, void *context);
 void keys_put_info(const struct keys *keys, struct list_builder *out); /* a key_info each */
 uint32_t keys_jobs_waiting(const struct keys *keys);
+struct pin_turns *keys_pin_turns(struct keys *keys); /* shared with net processes that use a token */
 
 /* From children.c. keys_frame: false when the child writes nonsense. */
 void keys_attached(struct keys *keys, struct child *child);

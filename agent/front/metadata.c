@@ -1,42 +1,42 @@
-/* See metadata.h. */
+/*
+ * See metadata.h. An inquiry is somebody who wants a profile's metadata: it goes through one document or two (documents.h),
+ * that of the resource first, where no issuer is named. Each profile has its own view of its document.
+ */
 #include "metadata.h"
 
-#include "answer.h"
-#include "children.h"
-#include "log.h"
-#include "url.h"
+#include "documents.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define KEPT_FOR (3600 * UINT64_C(1000000))
-#define WELL_KNOWN_OAUTH "/.well-known/oauth-authorization-server"
-#define WELL_KNOWN_OPENID "/.well-known/openid-configuration"
+#define SECOND UINT64_C(1000000)
+#define KEPT_FOR (3600 * SECOND)
+#define FAULTY_KEPT_FOR (60 * SECOND) /* a document that breaks a profile's rules */
+#define STAGE "discovery"
 
-struct waiter {
-    struct waiter *next;
+struct inquiry {
+    struct metadata *all;
+    const struct profile_config *profile; /* NULL: metadata_find, with the next four */
+    char *issuer, *resource, *ca_file;
+    bool allow_http_loopback;
+    bool renew;
+    uint64_t began, deadline;
     metadata_done done;
     void *context;
 };
 
-struct entry {
-    struct metadata *metadata;
-    const struct profile_config *profile;
-    char *token_endpoint; /* NULL: not known yet */
-    uint64_t fetched;
-    bool fetching;
-    bool second_form; /* the RFC 8414 form has been tried */
-    uint64_t deadline;
-    struct waiter *waiters;
+struct view {
+    struct server_metadata server;
+    bool known, faulty;
+    uint64_t serial; /* of the document that it was made of */
 };
 
 struct metadata {
     struct front *front;
-    struct entry *entries; /* one for each profile */
+    struct view *views; /* one for each profile */
+    struct documents *documents;
 };
-
-static void fetch(struct entry *e);
 
 int metadata_open(struct front *f)
 {
@@ -45,191 +45,228 @@ int metadata_open(struct front *f)
         return -1;
     f->metadata = m;
     m->front = f;
-    m->entries = calloc(f->config->profile_count + 1, sizeof(*m->entries));
-    if (m->entries == NULL)
-        return -1;
-    for (size_t i = 0; i < f->config->profile_count; i++)
-        m->entries[i] = (struct entry){.metadata = m, .profile = &f->config->profiles[i]};
-    return 0;
+    m->views = calloc(f->config->profile_count + 1, sizeof(*m->views));
+    m->documents = documents_new(f);
+    return m->views != NULL && m->documents != NULL ? 0 : -1;
 }
 
 void metadata_free(struct metadata *m)
 {
     if (m == NULL)
         return;
-    for (size_t i = 0; m->entries != NULL && i < m->front->config->profile_count; i++) {
-        struct entry *e = &m->entries[i];
-        free(e->token_endpoint);
-        while (e->waiters != NULL) {
-            struct waiter *w = e->waiters;
-            e->waiters = w->next;
-            free(w);
-        }
-    }
-    free(m->entries);
+    for (size_t i = 0; m->views != NULL && i < m->front->config->profile_count; i++)
+        metadata_document_free_server(&m->views[i].server);
+    documents_free(m->documents);
+    free(m->views);
     free(m);
 }
 
-static void tell_waiters(struct entry *e, const struct error *err)
+static struct view *view_of(const struct metadata *m, const struct profile_config *profile)
 {
-    struct waiter *waiters = e->waiters;
-    e->waiters = NULL;
-    e->fetching = false;
-    while (waiters != NULL) {
-        struct waiter *w = waiters;
-        waiters = w->next;
-        w->done(w->context, err, err == NULL ? e->token_endpoint : NULL);
-        free(w);
+    return &m->views[profile - m->front->config->profiles];
+}
+
+/* --- the end of an inquiry --- */
+
+static void free_inquiry(struct inquiry *q)
+{
+    free(q->issuer);
+    free(q->resource);
+    free(q->ca_file);
+    free(q);
+}
+
+static void refuse(struct inquiry *q, const struct error *failure)
+{
+    struct error err = *failure;
+    if (q->profile != NULL) {
+        int n = snprintf(err.message, sizeof(err.message), "profile \"%s\": ", q->profile->name);
+        error_put_text(err.message + n, sizeof(err.message) - (size_t)n, span_text(failure->message));
     }
+    error_put_text(err.stage, sizeof(err.stage), span_text(STAGE));
+    q->done(q->context, &err, NULL);
+    free_inquiry(q);
 }
 
-/* RFC 8414 section 3.1 puts the well-known part between host and path, OpenID Connect behind the path. */
-static int well_known_url(const struct entry *e, char *out, size_t size)
+/* Makes the profile's view anew if the document (NULL: none is looked up) is another than last time. */
+static enum status see(struct inquiry *q, const struct metadata_document *d, uint64_t serial, struct error *err)
 {
-    const char *issuer = e->profile->issuer;
-    size_t len = strlen(issuer);
-    size_t origin = (size_t)(strchr(strstr(issuer, "://") + 3, '/') != NULL ? strchr(strstr(issuer, "://") + 3, '/') - issuer
-                                                                            : (ptrdiff_t)len);
-    if (len > origin && issuer[len - 1] == '/')
-        len--;
-    int n = e->second_form ? snprintf(out, size, "%.*s%s", (int)len, issuer, WELL_KNOWN_OPENID)
-                           : snprintf(out, size, "%.*s%s%.*s", (int)origin, issuer, WELL_KNOWN_OAUTH, (int)(len - origin),
-                                      issuer + origin);
-    return n > 0 && (size_t)n < size ? 0 : -1;
+    struct view *v = view_of(q->all, q->profile);
+    struct server_metadata server = {.issuer = NULL};
+    if (v->known && v->serial == serial)
+        return STATUS_OK;
+    enum status status = d != NULL ? metadata_document_judge(d, q->profile, err) : STATUS_OK;
+    v->faulty = status != STATUS_OK;
+    if (status == STATUS_OK)
+        status = metadata_document_use(d, q->profile, &server, err);
+    if (status != STATUS_OK)
+        return status;
+    metadata_document_free_server(&v->server);
+    *v = (struct view){.server = server, .known = true, .serial = serial};
+    return STATUS_OK;
 }
 
-static bool lists_es256(const struct json_member *algorithms)
+/* For metadata_renew, whose caller judges for itself; what everybody else uses is made anew on the way. */
+static void show(struct inquiry *q, const struct metadata_document *d, uint64_t serial)
 {
-    struct span item;
-    size_t cursor = 0;
-    while (list_next(&algorithms->texts, &cursor, &item))
-        if (span_is(item, "ES256"))
-            return true;
-    return false;
-}
-
-static enum status check(const struct entry *e, const struct fetch_answer *a, char **endpoint, struct error *err)
-{
-    const char *issuer = e->profile->issuer;
-    struct span text = answer_text(a, "token_endpoint");
-    struct json_member algorithms;
-    struct url url;
-
-    if (a->json_error.data != NULL)
-        return error_set(err, STATUS_SERVER_MISBEHAVED, NULL, "profile \"%s\": the metadata of %s: %.*s", e->profile->name, issuer,
-                         (int)a->json_error.len, (const char *)a->json_error.data);
-    if (!span_is(answer_text(a, "issuer"), issuer))
-        return error_set(err, STATUS_SERVER_MISBEHAVED, "copy the issuer exactly, with or without its last slash",
-                         "profile \"%s\": the metadata of %s name another issuer (RFC 8414 section 3.3)", e->profile->name, issuer);
-    if (text.data == NULL || url_parse(text, &url, err) != STATUS_OK)
-        return error_set(err, STATUS_SERVER_MISBEHAVED, "name it with token-endpoint",
-                         "profile \"%s\": the metadata of %s have no usable token_endpoint", e->profile->name, issuer);
-    if (!url.https && !(e->profile->allow_http_loopback && url_is_loopback(text)))
-        return error_set(err, STATUS_INSECURE_URL, NULL, "profile \"%s\": the metadata of %s name a plain http token_endpoint",
-                         e->profile->name, issuer);
-    if (answer_member(a, "dpop_signing_alg_values_supported", &algorithms) && !lists_es256(&algorithms))
-        return error_set(err, STATUS_SERVER_MISBEHAVED, "this authorization server cannot be used with a P-256 key",
-                         "profile \"%s\": %s does not list ES256 in dpop_signing_alg_values_supported", e->profile->name, issuer);
-    *endpoint = span_dup(text);
-    return *endpoint != NULL ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
-}
-
-static void give_up(struct entry *e, const struct error *err)
-{
-    if (e->token_endpoint != NULL) {
-        log_warning("profile %s: its server's metadata cannot be renewed: %s", e->profile->name, err->message);
-        e->fetched = front_now(e->metadata->front);
-        tell_waiters(e, NULL);
-        return;
-    }
-    tell_waiters(e, err);
-}
-
-static void on_fetched(void *context, const struct error *failure, struct span fields)
-{
-    struct entry *e = context;
-    struct fetch_answer a;
+    struct server_metadata server = {.issuer = NULL};
     struct error err;
-    char *endpoint;
-
-    if (failure != NULL) {
-        give_up(e, failure);
+    (void)!see(q, d, serial, &err);
+    if (metadata_document_use(d, q->profile, &server, &err) != STATUS_OK) {
+        refuse(q, &err);
         return;
     }
-    if (message_take(fields, &message_fetch_answer, &a, sizeof(a), &err) != STATUS_OK) {
-        give_up(e, &err);
-        return;
-    }
-    /* A server that does not know the first form may also answer it with a page of its own. */
-    if (!e->second_form && a.http_status < 500 && (a.http_status != 200 || a.json_error.data != NULL)) {
-        e->second_form = true;
-        fetch(e);
-        return;
-    }
-    if (a.http_status != 200) {
-        (void)error_set(&err, a.http_status >= 500 ? STATUS_SERVER_UNAVAILABLE : STATUS_SERVER_MISBEHAVED,
-                        "check issuer, or name the endpoint with token-endpoint",
-                        "profile \"%s\": no metadata at %s: status %u", e->profile->name, e->profile->issuer, a.http_status);
-        err.http_status = a.http_status;
-        give_up(e, &err);
-        return;
-    }
-    if (check(e, &a, &endpoint, &err) != STATUS_OK) {
-        give_up(e, &err);
-        return;
-    }
-    free(e->token_endpoint);
-    e->token_endpoint = endpoint;
-    e->fetched = front_now(e->metadata->front);
-    tell_waiters(e, NULL);
+    q->done(q->context, NULL, &server);
+    metadata_document_free_server(&server);
+    free_inquiry(q);
 }
 
-static void fetch(struct entry *e)
+static void answer(struct inquiry *q, const struct metadata_document *d, uint64_t serial)
 {
-    char url[URL_SIZE];
     struct error err;
-    struct front *f = e->metadata->front;
-    uint64_t now = front_now(f);
-    if (well_known_url(e, url, sizeof(url)) != 0) {
-        (void)error_set(&err, STATUS_INVALID_ARGUMENT, NULL, "profile \"%s\": its issuer is too long", e->profile->name);
-        give_up(e, &err);
+    if (q->renew) {
+        show(q, d, serial);
         return;
     }
-    struct fetch_request m = {.profile = span_text(e->profile->name),
-                              .url = span_text(url),
-                              .timeout = e->deadline > now ? (uint32_t)((e->deadline - now) / 1000) + 1 : 1};
-    children_call(f->children, ROLE_NET, INTERNAL_FETCH, &message_fetch_request, &m, e->deadline + 1000000, on_fetched, e);
+    enum status status = q->profile != NULL ? see(q, d, serial, &err) : metadata_document_judge(d, NULL, &err);
+    if (status != STATUS_OK) {
+        refuse(q, &err);
+        return;
+    }
+    q->done(q->context, NULL, q->profile != NULL ? &view_of(q->all, q->profile)->server : &d->server);
+    free_inquiry(q);
+}
+
+/* --- its documents --- */
+
+static void want(struct inquiry *q, bool of_resource, const char *subject);
+
+static void on_server(void *context, const struct error *err, const struct metadata_document *d, uint64_t serial)
+{
+    if (err != NULL)
+        refuse(context, err);
+    else
+        answer(context, d, serial);
+}
+
+static void on_resource(void *context, const struct error *err, const struct metadata_document *d, uint64_t serial)
+{
+    (void)serial;
+    if (err != NULL)
+        refuse(context, err);
+    else
+        want(context, false, d->server.issuer);
+}
+
+static void want(struct inquiry *q, bool of_resource, const char *subject)
+{
+    const struct profile_config *p = q->profile;
+    bool faulty = p != NULL && !of_resource && view_of(q->all, p)->faulty;
+    struct document_query query = {.of_resource = of_resource,
+                                   .subject = subject,
+                                   .ca_file = p != NULL ? p->ca_file : q->ca_file,
+                                   .allow_http_loopback = p != NULL ? p->allow_http_loopback : q->allow_http_loopback,
+                                   .profile = p,
+                                   .max_age = faulty ? FAULTY_KEPT_FOR : KEPT_FOR,
+                                   .renew = q->renew,
+                                   .began = q->began,
+                                   .deadline = q->deadline};
+    documents_get(q->all->documents, &query, of_resource ? on_resource : on_server, q);
+}
+
+/* --- the beginning --- */
+
+/* Must something be looked up for this profile? */
+static bool is_configured(const struct profile_config *p)
+{
+    if (p->issuer == NULL)
+        return p->token_endpoint != NULL;
+    return !p->fapi2 && p->token_endpoint != NULL &&
+           (p->grant != GRANT_AUTHORIZATION_CODE || p->authorization_endpoint != NULL) &&
+           (p->grant != GRANT_DEVICE_CODE || p->device_authorization_endpoint != NULL);
+}
+
+static struct inquiry *begin(struct metadata *m, uint64_t deadline, metadata_done done, void *context)
+{
+    struct inquiry *q = calloc(1, sizeof(*q));
+    struct error err;
+    if (q == NULL) {
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
+        done(context, &err, NULL);
+        return NULL;
+    }
+    *q = (struct inquiry){.all = m, .began = front_now(m->front), .deadline = deadline, .done = done, .context = context};
+    return q;
+}
+
+static void inquire(struct metadata *m, const struct profile_config *profile, bool renew, uint64_t deadline, metadata_done done,
+                    void *context)
+{
+    struct inquiry *q = begin(m, deadline, done, context);
+    struct error err;
+    if (q == NULL)
+        return;
+    q->profile = profile;
+    q->renew = renew;
+    if (is_configured(profile)) {
+        answer(q, NULL, 0);
+    } else if (profile->issuer != NULL) {
+        want(q, false, profile->issuer);
+    } else if (profile->resources.count > 0) {
+        want(q, true, profile->resources.items[0]);
+    } else {
+        (void)error_set(&err, STATUS_CONFIGURATION, "add issuer", "it names neither issuer nor resource nor token-endpoint");
+        refuse(q, &err);
+    }
 }
 
 void metadata_get(struct metadata *m, const struct profile_config *profile, uint64_t deadline, metadata_done done, void *context)
 {
-    struct entry *e = &m->entries[profile - m->front->config->profiles];
-    struct waiter *w;
-    struct error err;
-    if (profile->token_endpoint != NULL) {
-        done(context, NULL, profile->token_endpoint);
-        return;
-    }
-    if (e->token_endpoint != NULL && front_now(m->front) < e->fetched + KEPT_FOR) {
-        done(context, NULL, e->token_endpoint);
-        return;
-    }
-    if ((w = calloc(1, sizeof(*w))) == NULL) {
-        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
-        done(context, &err, NULL);
-        return;
-    }
-    *w = (struct waiter){.next = e->waiters, .done = done, .context = context};
-    e->waiters = w;
-    if (e->fetching)
-        return;
-    e->fetching = true;
-    e->second_form = false;
-    e->deadline = deadline;
-    fetch(e);
+    inquire(m, profile, false, deadline, done, context);
 }
 
-const char *metadata_token_endpoint(const struct metadata *m, const struct profile_config *profile)
+void metadata_renew(struct metadata *m, const struct profile_config *profile, uint64_t deadline, metadata_done done, void *context)
 {
-    return profile->token_endpoint != NULL ? profile->token_endpoint : m->entries[profile - m->front->config->profiles].token_endpoint;
+    inquire(m, profile, true, deadline, done, context);
+}
+
+const struct server_metadata *metadata_known(const struct metadata *m, const struct profile_config *profile)
+{
+    const struct view *v = view_of(m, profile);
+    return v->known ? &v->server : NULL;
+}
+
+static int copy_text(const char *from, char **to)
+{
+    *to = from != NULL ? strdup(from) : NULL;
+    return from == NULL || *to != NULL ? 0 : -1;
+}
+
+void metadata_find(struct metadata *m, const struct metadata_query *query, uint64_t deadline, metadata_done done, void *context)
+{
+    struct inquiry *q = begin(m, deadline, done, context);
+    struct error err;
+    if (q == NULL)
+        return;
+    q->allow_http_loopback = query->allow_http_loopback;
+    if (copy_text(query->issuer, &q->issuer) != 0 || copy_text(query->resource, &q->resource) != 0 ||
+        copy_text(query->ca_file, &q->ca_file) != 0) {
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
+        refuse(q, &err);
+    } else if (q->issuer == NULL && q->resource == NULL) {
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "give an issuer or an API's URL", "no server is named");
+        refuse(q, &err);
+    } else {
+        want(q, q->issuer == NULL, q->issuer != NULL ? q->issuer : q->resource);
+    }
+}
+
+void metadata_tick(struct metadata *m, uint64_t now)
+{
+    documents_tick(m->documents, now);
+}
+
+bool metadata_waiting(const struct metadata *m)
+{
+    return documents_waiting(m->documents);
 }

@@ -8,6 +8,7 @@
 #include "fresh_proof.h"
 #include "htu.h"
 #include "policy.h"
+#include "skew.h"
 #include "tokens.h"
 
 #include <stdlib.h>
@@ -21,8 +22,9 @@ struct authorize_work {
     char ath[PROOF_ATH_SIZE];
     struct attempt attempt, earlier;
     bool retried; /* `earlier` is known */
+    bool bearer;  /* the token is one: no proof goes with it */
     uint64_t deadline;
-    struct buffer authorization; /* "DPoP " and the token */
+    struct buffer authorization; /* the token's type and the token */
     struct buffer proof;
 };
 
@@ -53,7 +55,8 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
     w->attempt.has_nonce = nonce != NULL;
     if (nonce != NULL && nonce_digest(span_text(nonce), w->attempt.nonce) != 0)
         return error_set(err, STATUS_INTERNAL, NULL, "a nonce cannot be hashed");
-    return fresh_proof(key, &claims, &w->proof, digest, err);
+    w->attempt.skew = skew_get(w->request->front->skew, w->attempt.origin);
+    return fresh_proof(key, &claims, w->attempt.skew, &w->proof, digest, err);
 }
 
 static uint16_t one_more(uint16_t n, bool more)
@@ -74,18 +77,12 @@ static void count_sends(struct authorize_work *w)
     bool other_token = a->token_serial != before->token_serial;
     a->refreshes = one_more(before->refreshes, other_token);
     a->nonce_retries = one_more(before->nonce_retries, other_nonce && !other_token); /* one send, one cause */
+    a->clock_retries = one_more(before->clock_retries, a->skew != before->skew);
 }
 
-static void on_signed(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
+static void answer(struct authorize_work *w)
 {
-    struct authorize_work *w = context;
     struct buffer handle;
-    (void)key;
-    if (err != NULL) {
-        fail(w, err);
-        return;
-    }
-    proof_append_signature(&w->proof, signature);
     if (w->proof.failed || w->authorization.failed) {
         struct error no_memory;
         (void)error_set(&no_memory, STATUS_NO_MEMORY, NULL, "out of memory");
@@ -95,13 +92,25 @@ static void on_signed(void *context, const struct error *err, const struct key_p
     count_sends(w);
     buffer_init(&handle, LIMIT_ATTEMPT);
     attempt_put(&w->attempt, w->request->front->attempt_key, &handle);
-    struct authorize_answer answer = {.url = span_text(w->url),
+    struct authorize_answer message = {.url = span_text(w->url),
                                       .authorization = buffer_span(&w->authorization),
-                                      .dpop = buffer_span(&w->proof),
+                                      .dpop = w->bearer ? span_text(NULL) : buffer_span(&w->proof),
                                       .attempt = buffer_span(&handle)};
-    request_answer(w->request, &message_authorize_answer, &answer);
+    request_answer(w->request, &message_authorize_answer, &message);
     buffer_free(&handle);
     free_work(w);
+}
+
+static void on_signed(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
+{
+    struct authorize_work *w = context;
+    (void)key;
+    if (err != NULL) {
+        fail(w, err);
+        return;
+    }
+    proof_append_signature(&w->proof, signature);
+    answer(w);
 }
 
 static void on_token(void *context, const struct error *err, const struct token *token)
@@ -119,9 +128,15 @@ static void on_token(void *context, const struct error *err, const struct token 
         fail(w, &no_ath);
         return;
     }
-    buffer_put_text(&w->authorization, "DPoP ");
+    buffer_put_text(&w->authorization, token->type);
+    buffer_put_text(&w->authorization, " ");
     buffer_put(&w->authorization, access_token.data, access_token.len);
     w->attempt.token_serial = token->serial;
+    w->bearer = strcmp(token->type, "Bearer") == 0;
+    if (w->bearer) {
+        answer(w);
+        return;
+    }
     struct sign_job job = {.build = build, .done = on_signed, .context = w, .deadline = w->deadline};
     keys_sign(keys_find(f->keys, span_text(w->profile->key)), &job);
 }

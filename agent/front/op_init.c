@@ -5,10 +5,17 @@
 #include "operations.h"
 
 #include "children.h"
-
-#include <unistd.h>
+#include "log.h"
+#include "reload.h"
 
 #define INIT_TIMEOUT UINT64_C(60000000)
+
+static void on_reloaded(void *context, const struct error *err)
+{
+    (void)context;
+    if (err != NULL)
+        log_error("after init: %s%s%s", err->message, err->next[0] != '\0' ? "; " : "", err->next);
+}
 
 static void on_made(void *context, const struct error *err, struct span fields)
 {
@@ -26,19 +33,15 @@ static void on_made(void *context, const struct error *err, struct span fields)
         return;
     }
     request_answer(r, &message_init_answer, &answer);
-    children_command(f->children, INTERNAL_RELOAD);
+    reload_start(f, on_reloaded, NULL);
 }
 
 void op_init(struct request *r, const void *message)
 {
     struct front *f = r->front;
     struct error err;
-    if (r->uid != geteuid() && r->uid != 0) {
-        (void)error_set(&err, STATUS_PEER_REFUSED, "run it as the agent's user or as root", "uid %u may not make keys",
-                        (unsigned int)r->uid);
-        request_fail(r, &err);
+    if (!operations_owner(r, "make keys"))
         return;
-    }
     if (f->init_at_work) {
         (void)error_set(&err, STATUS_BUSY, "wait for its end, then look at dpop key list", "another init is at work");
         request_fail(r, &err);

@@ -1,16 +1,20 @@
 /*
  * The operation `outcome`: how a resource server answered an attempt. The agent learns the nonce of every answer, and says
- * whether one more send is worth it: once for a nonce, once for a token that is no longer good (RFC 9449 sections 7 to 9).
+ * whether one more send is worth it: once for a nonce, once for a token that is no longer good (RFC 9449 sections 7 to 9), once
+ * for a clock that its Date shows to be another one.
  */
 #include "operations.h"
 
 #include "attempt.h"
 #include "challenge.h"
+#include "log.h"
+#include "skew.h"
 #include "tokens.h"
 
 #include <string.h>
+#include <time.h>
 
-#define SENDS_MAX 3 /* the first, one for a nonce, one for a token */
+#define SENDS_MAX 3 /* the first, and two for two causes */
 
 /* Learns the nonce. Two headers at once, or an illegal one, are as good as none. */
 static bool learn(struct front *f, const struct attempt *a, const struct outcome_request *in, uint8_t digest[NONCE_DIGEST_SIZE])
@@ -39,10 +43,20 @@ static struct outcome_answer judge_nonce(const struct attempt *a, bool learned, 
 
 static struct outcome_answer judge_token(struct front *f, const struct attempt *a)
 {
-    tokens_refuse(f->tokens, a->token_serial);
-    if (a->refreshes > 0 || a->sends >= SENDS_MAX)
+    if (!tokens_refuse(f->tokens, a->token_serial) || a->refreshes > 0 || a->sends >= SENDS_MAX)
         return verdict(VERDICT_FAIL, "the resource server refuses a new access token too (invalid_token)");
     return verdict(VERDICT_REFRESH, "the resource server refuses the access token (invalid_token)");
+}
+
+static struct outcome_answer judge_clock(struct front *f, const struct attempt *a, struct span date)
+{
+    if (!skew_learn(f->skew, a->origin, date, (int64_t)time(NULL), a->skew))
+        return verdict(VERDICT_FAIL, "the resource server refuses the proof (invalid_dpop_proof): check this machine's clock, and its Date");
+    log_warning("profile %s: the clock of %s is %lld s from ours: proofs for it follow its clock", a->profile, a->origin,
+                (long long)skew_get(f->skew, a->origin));
+    if (a->clock_retries > 0 || a->sends >= SENDS_MAX)
+        return verdict(VERDICT_FAIL, "the resource server refuses the proof (invalid_dpop_proof), and its clock jumps");
+    return verdict(VERDICT_RETRY, "the resource server's clock differs from ours, and is known now");
 }
 
 static struct outcome_answer judge(struct front *f, const struct attempt *a, const struct outcome_request *in, bool learned,
@@ -60,7 +74,7 @@ static struct outcome_answer judge(struct front *f, const struct attempt *a, con
     case CHALLENGE_NONCE:
         return judge_nonce(a, learned, digest);
     case CHALLENGE_INVALID_PROOF:
-        return verdict(VERDICT_FAIL, "the resource server refuses the proof (invalid_dpop_proof): check this machine's clock");
+        return judge_clock(f, a, in->date);
     case CHALLENGE_INVALID_TOKEN:
         return judge_token(f, a);
     case CHALLENGE_INSUFFICIENT_SCOPE:

@@ -2,6 +2,7 @@
 #include "operations.h"
 
 #include "fresh_proof.h"
+#include "skew.h"
 #include "htu.h"
 #include "policy.h"
 
@@ -11,6 +12,7 @@
 struct proof_work {
     struct request *request;
     char htm[LIMIT_NAME + 1];
+    char origin[URL_ORIGIN_SIZE];
     char htu[URL_SIZE];
     char ath[PROOF_ATH_SIZE];
     bool has_ath;
@@ -41,7 +43,7 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
                                   .nonce = w->has_nonce ? buffer_span(&w->nonce) : span_text(NULL)};
     if (w->request->client == NULL)
         return error_set(err, STATUS_RESTARTED, NULL, "the client has gone"); /* no signature for nobody */
-    return fresh_proof(key, &claims, &w->proof, digest, err);
+    return fresh_proof(key, &claims, skew_get(w->request->front->skew, w->origin), &w->proof, digest, err);
 }
 
 static void on_signed(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
@@ -106,7 +108,6 @@ void op_proof(struct request *r, const void *message)
 {
     const struct proof_request *in = message;
     struct proof_work *w = calloc(1, sizeof(*w));
-    char origin[URL_ORIGIN_SIZE];
     struct key *key = NULL;
     struct error err;
 
@@ -122,9 +123,9 @@ void op_proof(struct request *r, const void *message)
                              ? STATUS_OK
                              : error_set(&err, STATUS_INVALID_ARGUMENT, NULL, "the method is too long");
     if (status == STATUS_OK)
-        status = url_origin(in->htu, origin, sizeof(origin), &err);
+        status = url_origin(in->htu, w->origin, sizeof(w->origin), &err);
     if (status == STATUS_OK)
-        status = choose_key(r->front, in, origin, &key, &err);
+        status = choose_key(r->front, in, w->origin, &key, &err);
     if (status == STATUS_OK)
         status = htu_claim(in->htu, w->htu, sizeof(w->htu), &err);
     if (status == STATUS_OK)

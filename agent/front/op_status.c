@@ -3,6 +3,7 @@
 
 #include "children.h"
 #include "keys.h"
+#include "logins.h"
 #include "metadata.h"
 #include "tokens.h"
 
@@ -19,9 +20,11 @@ static void put_processes(struct front *f, struct list_builder *out)
     for (const struct child *c = children_first(f->children); c != NULL; c = c->next) {
         if (c->role == ROLE_KEY)
             (void)snprintf(name, sizeof(name), "key %s %u", c->name, c->worker);
+        else if (c->role == ROLE_NET_TLS)
+            (void)snprintf(name, sizeof(name), "net %s", c->name);
         else
             (void)snprintf(name, sizeof(name), "%s", c->role == ROLE_NET ? "net" : c->role == ROLE_STORE ? "store" : "init");
-        bool serves = c->ready || c->role == ROLE_NET || c->role == ROLE_STORE;
+        bool serves = c->ready || c->role == ROLE_NET || c->role == ROLE_NET_TLS || c->role == ROLE_STORE;
         struct process_info info = {.name = span_text(name),
                                     .state = span_text(c->id == 0 ? "ended" : serves ? "ready" : "starting"),
                                     .pid = c->id != 0 ? c->pid : 0,
@@ -43,11 +46,13 @@ static void put_profile(struct front *f, const struct profile_config *p, struct 
 {
     struct span resources[64], origins[256];
     struct token_state state = tokens_state(f->tokens, p);
+    struct login_state login = logins_state(f->logins, p);
+    const struct server_metadata *known = metadata_known(f->metadata, p);
     struct profile_info info = {
         .name = span_text(p->name),
         .key = span_text(p->key),
-        .issuer = span_text(p->issuer),
-        .token_endpoint = span_text(metadata_token_endpoint(f->metadata, p)),
+        .issuer = span_text(known != NULL ? known->issuer : p->issuer),
+        .token_endpoint = span_text(known != NULL ? known->token_endpoint : p->token_endpoint),
         .client_id = span_text(p->client_id),
         .client_authentication = span_text(config_client_authentication_name(p->client_authentication)),
         .grant = span_text(config_grant_name(p->grant)),
@@ -57,7 +62,14 @@ static void put_profile(struct front *f, const struct profile_config *p, struct 
         .state = span_text(state.state),
         .reason = span_text(state.reason),
         .expires_in = state.expires_in,
+        .dpop = span_text(config_dpop_name(p->dpop)),
     };
+    if (config_needs_login(p)) {
+        info.login = span_text(login.state);
+        info.login_reason = span_text(login.reason);
+        info.subject = span_text(login.subject);
+        info.persisted = login.persisted;
+    }
     list_builder_add(out, &message_profile_info, &info);
 }
 
@@ -102,7 +114,7 @@ void op_status(struct request *r, const void *message)
     put_profiles(f, &profiles);
     struct status_answer answer = {.agent = span_text("dpop-agent " DPOP_VERSION),
                                    .pid = (uint32_t)getppid(),
-                                   .uptime = (front_now(f) - f->started) / 1000000,
+                                   .uptime = (front_now(f) - f->agent_started) / 1000000,
                                    .configuration = span_text(f->configuration_path),
                                    .connections = clients_count(f->clients),
                                    .requests_waiting = keys_jobs_waiting(f->keys),

@@ -1,7 +1,10 @@
 /* See operations.h. */
 #include "operations.h"
 
+#include "keys.h"
 #include "oauth_value.h"
+
+#include <unistd.h>
 
 static const struct operation_row {
     uint16_t operation;
@@ -18,6 +21,19 @@ static const struct operation_row {
     {OPERATION_AUTHORIZE, "authorize", &message_authorize_request, sizeof(struct authorize_request), op_authorize},
     {OPERATION_OUTCOME, "outcome", &message_outcome_request, sizeof(struct outcome_request), op_outcome},
     {OPERATION_INIT, "init", &message_init_request, sizeof(struct init_request), op_init},
+    {OPERATION_LOGIN_BEGIN, "login begin", &message_login_begin_request, sizeof(struct login_begin_request), op_login_begin},
+    {OPERATION_LOGIN_WAIT, "login wait", &message_login_wait_request, sizeof(struct login_wait_request), op_login_wait},
+    {OPERATION_LOGIN_REDIRECT, "login redirect", &message_login_redirect_request, sizeof(struct login_redirect_request),
+     op_login_redirect},
+    {OPERATION_LOGIN_CANCEL, "login cancel", &message_login_cancel_request, sizeof(struct login_cancel_request), op_login_cancel},
+    {OPERATION_LOGOUT, "logout", &message_logout_request, sizeof(struct logout_request), op_logout},
+    {OPERATION_TRACE, "trace", &message_trace_request, sizeof(struct trace_request), op_trace},
+    {OPERATION_INTROSPECT, "introspect", &message_introspect_request, sizeof(struct introspect_request), op_introspect},
+    {OPERATION_PROFILE_TEST, "profile test", &message_profile_test_request, sizeof(struct profile_test_request), op_profile_test},
+    {OPERATION_REGISTER, "register", &message_register_request, sizeof(struct register_request), op_register},
+    {OPERATION_KEY_CSR, "key csr", &message_key_csr_request, sizeof(struct key_csr_request), op_key_csr},
+    {OPERATION_KEY_CERT, "key cert", &message_key_cert_request, sizeof(struct key_cert_request), op_key_cert},
+    {OPERATION_RELOAD, "reload", &message_empty, sizeof(struct empty_message), op_reload},
 };
 
 /* Room for any of the messages above. */
@@ -28,6 +44,17 @@ union any_request {
     struct authorize_request authorize;
     struct outcome_request outcome;
     struct init_request init;
+    struct login_begin_request login_begin;
+    struct login_wait_request login_wait;
+    struct login_redirect_request login_redirect;
+    struct login_cancel_request login_cancel;
+    struct logout_request logout;
+    struct introspect_request introspect;
+    struct profile_test_request profile_test;
+    struct trace_request trace;
+    struct register_request registration;
+    struct key_csr_request key_csr;
+    struct key_cert_request key_cert;
 };
 
 static const struct operation_row *find(uint16_t operation)
@@ -73,6 +100,36 @@ const struct profile_config *operations_profile(struct request *r, struct span n
                         (int)name.len, (const char *)name.data);
     request_fail(r, &err);
     return NULL;
+}
+
+struct key *operations_key(struct request *r, struct span name)
+{
+    struct front *f = r->front;
+    struct error err;
+    struct key *key = name.data != NULL ? keys_find(f->keys, name) : keys_only(f->keys);
+    if (key != NULL)
+        return key;
+    if (f->configuration_path == NULL)
+        (void)error_set(&err, STATUS_NOT_CONFIGURED, "dpop init makes a first key and configuration", "the agent is not configured");
+    else if (name.data == NULL)
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "name it: dpop key list shows the keys",
+                        "which key? there is not exactly one");
+    else
+        (void)error_set(&err, STATUS_UNKNOWN_KEY, "dpop key list shows the keys", "there is no key \"%.*s\"", (int)name.len,
+                        (const char *)name.data);
+    request_fail(r, &err);
+    return NULL;
+}
+
+bool operations_owner(struct request *r, const char *what)
+{
+    struct error err;
+    if (r->uid == geteuid() || r->uid == 0)
+        return true;
+    (void)error_set(&err, STATUS_PEER_REFUSED, "run it as the agent's user or as root", "uid %u may not %s", (unsigned int)r->uid,
+                    what);
+    request_fail(r, &err);
+    return false;
 }
 
 enum status operations_check_query(struct span scope, const struct list *resources, struct error *err)

@@ -266,6 +266,19 @@ static int read_some(struct stream *s)
     return take_frames(s);
 }
 
+void stream_drain(struct stream *s)
+{
+    size_t before;
+    if (s->fd < 0)
+        return;
+    (void)shutdown(s->fd, SHUT_RD); /* of a Unix socket what is queued can still be read */
+    do {
+        before = s->in.len;
+        leave_turns(s);
+    } while (read_some(s) == 0 && (s->behind || s->in.len != before));
+    leave_turns(s);
+}
+
 static void on_event(struct stream *s, uint32_t revents)
 {
     struct streams *streams = s->front->streams;

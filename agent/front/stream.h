@@ -43,5 +43,7 @@ int stream_open(struct stream *s, struct front *f, int fd, size_t max_frame, siz
 void stream_close(struct stream *s); /* without calling on_closed; wipes the buffers */
 void stream_send(struct stream *s);  /* after putting frames into s->out */
 void stream_end(struct stream *s);   /* closes it after what is in `out` has been sent */
+/* For a peer that is to learn of every frame whether it was read: hands on what has come, and from now on its writes fail. */
+void stream_drain(struct stream *s);
 
 #endif

@@ -41,6 +41,13 @@ static void add_scope(crypto_generichash_state *h, struct span scope)
     add(h, span_of(scope.data + i, scope.len - i));
 }
 
+static void add_strings(crypto_generichash_state *h, const struct strings *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        add(h, span_text(s->items[i]));
+    add(h, span_text(NULL));
+}
+
 void token_kind_of(const struct profile_config *profile, struct span scope, const struct list *resources, struct token_kind *out)
 {
     crypto_generichash_state h;
@@ -54,9 +61,16 @@ void token_kind_of(const struct profile_config *profile, struct span scope, cons
     add(&h, span_text(profile->client_key));
     add(&h, span_text(config_grant_name(profile->grant)));
     add(&h, span_text(profile->key));
-    for (size_t i = 0; i < profile->form.count; i++)
-        add(&h, span_text(profile->form.items[i]));
-    add(&h, span_text(NULL));
+    add(&h, span_text(config_needs_login(profile) ? profile->name : NULL));
+    add(&h, span_text(config_dpop_name(profile->dpop)));
+    add_strings(&h, &profile->form);
+    add_strings(&h, &profile->audiences);
+    const char *texts[] = {profile->authorization_details, profile->subject_token_profile, profile->subject_token_file,
+                           profile->subject_token_type, profile->actor_token_file, profile->actor_token_type,
+                           profile->requested_token_type, profile->assertion_file, profile->assertion_key,
+                           profile->assertion_issuer, profile->assertion_subject, profile->assertion_audience};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        add(&h, span_text(texts[i]));
     if (resources->count > 0)
         while (list_next(resources, &cursor, &item))
             add(&h, item);
@@ -67,4 +81,13 @@ void token_kind_of(const struct profile_config *profile, struct span scope, cons
     scope = scope.data != NULL ? scope : span_text(profile->scope);
     add_scope(&h, scope.data != NULL ? scope : span_of("", 0));
     (void)crypto_generichash_final(&h, out->digest, sizeof(out->digest));
+}
+
+void token_kind_add(struct token_kind *kind, struct span part)
+{
+    crypto_generichash_state h;
+    (void)crypto_generichash_init(&h, NULL, 0, sizeof(kind->digest));
+    add(&h, span_of(kind->digest, sizeof(kind->digest)));
+    add(&h, part);
+    (void)crypto_generichash_final(&h, kind->digest, sizeof(kind->digest));
 }

@@ -1,9 +1,10 @@
 /*
  * The token cache: one entry for each kind of token that somebody has asked for, and at most one exchange at work for each.
  *
- * A kind of token is issuer or token endpoint, client, key, scope (in any order), resources, and extra form fields. A good
- * token is served at once, and its successor is fetched early behind it; a failed exchange never replaces it. Everybody who
- * waits for the same kind shares one exchange. Lifetimes are counted from the moment before the request was sent.
+ * A kind of token is what the authorization server sees of its request (token_kind.h). A good token is served at once; its
+ * successor is fetched behind it in the last third of its life, whether somebody asks just then or not, if it was asked for
+ * since it came; a failed exchange never replaces it. Everybody who waits for the same kind shares one exchange. Lifetimes are
+ * counted from the moment before the request was sent.
  */
 #ifndef FRONT_TOKENS_H
 #define FRONT_TOKENS_H
@@ -14,7 +15,9 @@
 
 struct token {
     const struct secret *access_token;
+    const char *type;  /* "DPoP" or "Bearer" */
     const char *scope; /* NULL: as asked for */
+    const char *raw;   /* JSON: the other members of the server's answer; NULL: none */
     const char *jkt;
     uint64_t serial;     /* never used again: names this token to an attempt */
     uint64_t expires;    /* CLOCK_BOOTTIME, microseconds */
@@ -28,6 +31,8 @@ struct token_query {
     uint32_t min_valid;           /* seconds */
     bool force;
     uint64_t deadline;
+    /* What an application gives for token exchange or JWT bearer; absent: what the profile says. */
+    struct span subject_token, subject_token_type, actor_token, actor_token_type, assertion;
 };
 
 /* Called once; `err` NULL: the token, which lives during the call. */
@@ -39,7 +44,12 @@ void tokens_tick(struct tokens *tokens, uint64_t now);
 bool tokens_waiting(const struct tokens *tokens);
 
 void tokens_get(struct tokens *tokens, const struct token_query *query, token_done done, void *context);
-void tokens_refuse(struct tokens *tokens, uint64_t serial); /* a resource server says that it is not good */
+/* The token that is there, and nothing fetched. False: there is none, or it has ended. */
+bool tokens_peek(struct tokens *tokens, const struct token_query *query, struct token *out);
+/* Those of its login, which is over, or new; and those that token exchanges made of them. */
+void tokens_forget(struct tokens *tokens, const struct profile_config *profile);
+/* A resource server says that it is not good. False: so it said of the one before a moment ago, and another would not help. */
+bool tokens_refuse(struct tokens *tokens, uint64_t serial);
 uint32_t tokens_count(const struct tokens *tokens);
 
 /* For the status: the token of the profile's own scope and resources. */

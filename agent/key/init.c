@@ -1,5 +1,6 @@
 /*
- * `dpop init`: the first key and the first configuration (role.h). One INTERNAL_INIT frame in, one answer out.
+ * `dpop init`: the first key and the first configuration (role.h). One INTERNAL_INIT frame in, one answer out. The same
+ * process adds a profile to a configuration (INTERNAL_ADD_PROFILE, init_profile.h): it alone may write there.
  *
  * By default the key lives in a SoftHSM token of our own, in the state folder; another module may be named, whose first
  * blank token is then initialised. The configuration comes last, so that it never names what does not exist. Nothing
@@ -7,6 +8,7 @@
  * back is a token of another module: the error says so.
  */
 #include "init_folder.h"
+#include "init_profile.h"
 #include "init_token.h"
 #include "internal.h"
 #include "role.h"
@@ -227,17 +229,14 @@ static enum status run(struct plan *p, struct init_folder *f, struct error *err)
     return status;
 }
 
-static enum status serve(const struct config *config, const char *configuration, const struct frame *frame,
-                         struct buffer *out, struct error *err)
+static enum status serve_init(const struct config *config, const char *configuration, const struct frame *frame,
+                              struct buffer *out, struct error *err)
 {
     struct init_request request;
     struct init_folder folder;
     struct plan plan = {0};
     init_folder_open(&folder);
-    enum status status =
-        frame->operation == INTERNAL_INIT
-            ? message_take(frame->fields, &message_init_request, &request, sizeof(request), err)
-            : error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "init does not know operation %u", frame->operation);
+    enum status status = message_take(frame->fields, &message_init_request, &request, sizeof(request), err);
     if (status == STATUS_OK)
         status = make_plan(&request, config->agent.state_folder, configuration, &plan, err);
     if (status == STATUS_OK)
@@ -253,7 +252,34 @@ static enum status serve(const struct config *config, const char *configuration,
     return status;
 }
 
-int init_main(const struct config *config, const char *configuration_path, struct channel *channel)
+static enum status serve_add_profile(const struct config *config, const char *configuration, config_checker check,
+                                     const struct frame *frame, struct buffer *out, struct error *err)
+{
+    struct add_profile request;
+    struct init_profile made = {NULL};
+    enum status status = message_take(frame->fields, &message_add_profile, &request, sizeof(request), err);
+    if (status == STATUS_OK)
+        status = init_profile_add(&request, configuration, config->agent.state_folder, check, &made, err);
+    if (status == STATUS_OK) {
+        struct profile_added answer = {span_text(configuration), span_text(made.secret_file)};
+        message_put_frame(out, INTERNAL_ADD_PROFILE | OPERATION_ANSWER, frame->request, &message_profile_added, &answer);
+        log_info("init: added [profile %.*s] to %s", (int)request.name.len, (const char *)request.name.data, configuration);
+    }
+    init_profile_free(&made);
+    return status;
+}
+
+static enum status serve(const struct config *config, const char *configuration, config_checker check,
+                         const struct frame *frame, struct buffer *out, struct error *err)
+{
+    if (frame->operation == INTERNAL_INIT)
+        return serve_init(config, configuration, frame, out, err);
+    if (frame->operation == INTERNAL_ADD_PROFILE)
+        return serve_add_profile(config, configuration, check, frame, out, err);
+    return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "init does not know operation %u", frame->operation);
+}
+
+int init_main(const struct config *config, const char *configuration_path, config_checker check, struct channel *channel)
 {
     struct frame frame;
     struct error err = {0};
@@ -262,7 +288,7 @@ int init_main(const struct config *config, const char *configuration_path, struc
     if (channel_read(channel, &frame) != 1)
         return EXIT_SUCCESS;
     enum status status = sodium_init() < 0 ? error_set(&err, STATUS_INTERNAL, NULL, "libsodium does not start")
-                                           : serve(config, configuration_path, &frame, &channel->out, &err);
+                                           : serve(config, configuration_path, check, &frame, &channel->out, &err);
     if (status != STATUS_OK) {
         log_warning("init: %s", err.message);
         messages_put_error(&channel->out, frame.request, &err);

@@ -4,10 +4,12 @@
  * A straight line without recovery: uri, module, token, PIN, key, a first signature that is verified, KEY_READY; then
  * SIGN after SIGN. Whatever fails is reported once, as INTERNAL_KEY_FAILED, and ends the process: C_Finalize and
  * C_Initialize are the only cure for most modules, a fresh process is that and more. The supervisor starts it, with
- * back-off. The exception is a PIN that may not be sent: then the process stays, closed, until the PIN file changes. It
- * blocks where the module blocks; deadlines are the front's, which kills.
+ * back-off. Two exceptions: with a PIN that may not be sent the process stays, closed, until the PIN file changes; and
+ * a token that cannot keep the data key (data_key.h) signs on. It blocks where the module blocks; deadlines are the
+ * front's, which kills.
  */
 #include "ckr.h"
+#include "data_key.h"
 #include "internal.h"
 #include "object.h"
 #include "pin.h"
@@ -130,6 +132,13 @@ static enum status sign(const struct opened *o, const struct frame *frame, struc
     return status;
 }
 
+static enum status answer(const struct opened *o, const struct frame *frame, struct buffer *out, struct error *err)
+{
+    if (frame->operation == INTERNAL_DATA_KEY)
+        return data_key_serve(&o->module, o->token.slot, o->session, frame, out, err);
+    return sign(o, frame, out, err);
+}
+
 static int64_t now(void)
 {
     struct timespec t;
@@ -147,7 +156,7 @@ static enum status serve(const struct opened *o, struct channel *channel, struct
         int r = channel_take(channel, &frame);
         if (r < 0)
             return error_set(err, STATUS_AGENT_MISBEHAVED, NULL, "the front sent a malformed frame");
-        enum status status = r > 0 ? sign(o, &frame, &channel->out, err) : STATUS_OK;
+        enum status status = r > 0 ? answer(o, &frame, &channel->out, err) : STATUS_OK;
         unsent += r > 0 ? 1 : 0;
         bool due = r == 0 || unsent >= BATCH || status != STATUS_OK || now() - begun > BATCH_TIME;
         if (due && channel_flush(channel) != 0)

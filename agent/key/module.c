@@ -98,6 +98,18 @@ enum status module_open_uri(const struct uri *uri, struct module *out, struct er
     return initialize(&m, load_name(uri->module_name, &m, err), out, err);
 }
 
+enum status module_load_uri(const struct uri *uri, struct module *out, struct error *err)
+{
+    struct module m = {0};
+    enum status status =
+        uri->module_path != NULL ? load_path(uri->module_path, &m, err) : load_name(uri->module_name, &m, err);
+    if (status == STATUS_OK)
+        *out = m;
+    else
+        module_close(&m);
+    return status;
+}
+
 void module_close(struct module *m)
 {
     (void)signal(SIGALRM, SIG_DFL);

@@ -22,6 +22,8 @@ struct module {
 enum status module_set_environment(const struct strings *environment, struct error *err) MUST_CHECK;
 enum status module_open(const char *path, struct module *out, struct error *err) MUST_CHECK;
 enum status module_open_uri(const struct uri *uri, struct module *out, struct error *err) MUST_CHECK;
+/* Loads and does not initialise: that, and finalising, is then another library's part in this process (net/tls_key.c). */
+enum status module_load_uri(const struct uri *uri, struct module *out, struct error *err) MUST_CHECK;
 void module_close(struct module *m);
 
 /* Fills an error for a call of the module that failed: status from `rv`, "C_Sign in /x.so: CKR_…". */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_CANDIDATES 8 /* more than that are not listed */
 #define ID_MAX 128
 #define POINT_MAX 256
 #define LISTING_SIZE 320
@@ -16,11 +15,6 @@
 
 /* prime256v1, as RFC 5480 names it: OBJECT IDENTIFIER 1.2.840.10045.3.1.7 */
 static const uint8_t p256_params[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
-
-struct found {
-    CK_OBJECT_HANDLE handles[MAX_CANDIDATES];
-    CK_ULONG count;
-};
 
 /* What there is to know about a private key before it is used. Attributes that the token has not are not "known". */
 struct facts {
@@ -32,17 +26,17 @@ struct facts {
     uint32_t known, set; /* KEY_* */
 };
 
-static enum status search(const struct module *m, CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
-                          struct found *out, struct error *err)
+enum status object_search(const struct module *m, CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
+                          struct object_found *out, struct error *err)
 {
-    struct found found = {0};
+    struct object_found found = {0};
     CK_RV rv = m->f->C_FindObjectsInit(session, attributes, count);
     if (rv != CKR_OK)
         return module_failed(m, "C_FindObjectsInit", rv, err);
-    while (found.count < MAX_CANDIDATES) { /* a module may give fewer than it was asked for, and has more */
+    while (found.count < OBJECT_FOUND_MAX) { /* a module may give fewer than it was asked for, and has more */
         CK_ULONG n = 0;
-        rv = m->f->C_FindObjects(session, found.handles + found.count, MAX_CANDIDATES - found.count, &n);
-        if (rv != CKR_OK || n == 0 || n > MAX_CANDIDATES - found.count)
+        rv = m->f->C_FindObjects(session, found.handles + found.count, OBJECT_FOUND_MAX - found.count, &n);
+        if (rv != CKR_OK || n == 0 || n > OBJECT_FOUND_MAX - found.count)
             break;
         found.count += n;
     }
@@ -53,9 +47,8 @@ static enum status search(const struct module *m, CK_SESSION_HANDLE session, CK_
     return STATUS_OK;
 }
 
-/* One attribute; -1: there is none, or it does not fit. One by one, since modules differ in what a list does. */
-static int read_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle,
-                          CK_ATTRIBUTE_TYPE type, void *out, size_t size, size_t *len)
+int object_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
+                     void *out, size_t size, size_t *len)
 {
     CK_ATTRIBUTE a = {type, out, size};
     CK_RV rv = m->f->C_GetAttributeValue(session, handle, &a, 1);
@@ -78,16 +71,16 @@ static void read_facts(const struct module *m, CK_SESSION_HANDLE session, CK_OBJ
     };
     size_t len;
     *out = (struct facts){.type = CK_UNAVAILABLE_INFORMATION};
-    if (read_attribute(m, session, handle, CKA_ID, out->id, sizeof(out->id), &out->id_len) != 0)
+    if (object_attribute(m, session, handle, CKA_ID, out->id, sizeof(out->id), &out->id_len) != 0)
         out->id_len = 0;
-    if (read_attribute(m, session, handle, CKA_KEY_TYPE, &out->type, sizeof(out->type), &len) != 0 ||
+    if (object_attribute(m, session, handle, CKA_KEY_TYPE, &out->type, sizeof(out->type), &len) != 0 ||
         len != sizeof(out->type))
         out->type = CK_UNAVAILABLE_INFORMATION;
-    if (read_attribute(m, session, handle, CKA_EC_PARAMS, out->params, sizeof(out->params), &out->params_len) != 0)
+    if (object_attribute(m, session, handle, CKA_EC_PARAMS, out->params, sizeof(out->params), &out->params_len) != 0)
         out->params_len = 0;
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         CK_BBOOL value;
-        if (read_attribute(m, session, handle, flags[i].type, &value, sizeof(value), &len) != 0 || len != sizeof(value))
+        if (object_attribute(m, session, handle, flags[i].type, &value, sizeof(value), &len) != 0 || len != sizeof(value))
             continue;
         out->known |= flags[i].bit;
         out->set |= value != CK_FALSE ? flags[i].bit : 0;
@@ -137,27 +130,27 @@ static enum status read_public(const struct module *m, CK_SESSION_HANDLE session
     CK_KEY_TYPE type = CKK_EC;
     uint8_t id[ID_MAX], point[POINT_MAX];
     size_t len;
-    struct found found;
+    struct object_found found;
     memcpy(id, facts->id, facts->id_len);
     CK_ATTRIBUTE attributes[] = {
         {CKA_CLASS, &class, sizeof(class)}, {CKA_KEY_TYPE, &type, sizeof(type)}, {CKA_ID, id, facts->id_len}};
     if (facts->id_len == 0)
         return error_set(err, STATUS_KEY_UNFIT, "give the private and the public key object the same CKA_ID",
                          "the key has no CKA_ID to find its public key by");
-    enum status status = search(m, session, attributes, 3, &found, err);
+    enum status status = object_search(m, session, attributes, 3, &found, err);
     if (status != STATUS_OK)
         return status;
     if (found.count != 1)
         return error_set(err, STATUS_KEY_UNFIT,
                          "have exactly one public key object with the private key's CKA_ID in the token",
                          "the token has %s public key object for the key", found.count == 0 ? "no" : "more than one");
-    if (read_attribute(m, session, found.handles[0], CKA_EC_POINT, point, sizeof(point), &len) != 0 ||
+    if (object_attribute(m, session, found.handles[0], CKA_EC_POINT, point, sizeof(point), &len) != 0 ||
         jwk_from_point(span_of(point, len), out) != 0)
         return error_set(err, STATUS_KEY_UNFIT, NULL, "the public key object's CKA_EC_POINT is no point of P-256");
     return STATUS_OK;
 }
 
-static void list_candidates(const struct module *m, CK_SESSION_HANDLE session, const struct found *found,
+static void list_candidates(const struct module *m, CK_SESSION_HANDLE session, const struct object_found *found,
                             char listing[LISTING_SIZE])
 {
     listing[0] = '\0';
@@ -165,10 +158,10 @@ static void list_candidates(const struct module *m, CK_SESSION_HANDLE session, c
         uint8_t id[ID_MAX], label[64];
         char hex[2 * 20 + 1] = "", text[65];
         size_t len = 0, at = strlen(listing);
-        if (read_attribute(m, session, found->handles[i], CKA_LABEL, label, sizeof(label), &len) != 0)
+        if (object_attribute(m, session, found->handles[i], CKA_LABEL, label, sizeof(label), &len) != 0)
             len = 0;
         error_put_text(text, sizeof(text), span_of(label, len));
-        if (read_attribute(m, session, found->handles[i], CKA_ID, id, sizeof(id), &len) == 0)
+        if (object_attribute(m, session, found->handles[i], CKA_ID, id, sizeof(id), &len) == 0)
             (void)sodium_bin2hex(hex, sizeof(hex), id, len < 20 ? len : 20);
         (void)snprintf(listing + at, LISTING_SIZE - at, "%sobject \"%s\" with id %s", i > 0 ? ", " : "", text, hex);
     }
@@ -180,7 +173,7 @@ static enum status find_private(const struct module *m, CK_SESSION_HANDLE sessio
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_ATTRIBUTE attributes[3] = {{CKA_CLASS, &class, sizeof(class)}};
     CK_ULONG count = 1;
-    struct found found;
+    struct object_found found;
     char listing[LISTING_SIZE];
     const CK_ATTRIBUTE *label = p11_kit_uri_get_attribute(uri->parsed, CKA_LABEL);
     const CK_ATTRIBUTE *id = p11_kit_uri_get_attribute(uri->parsed, CKA_ID);
@@ -188,7 +181,7 @@ static enum status find_private(const struct module *m, CK_SESSION_HANDLE sessio
         attributes[count++] = *label;
     if (id != NULL)
         attributes[count++] = *id;
-    enum status status = search(m, session, attributes, count, &found, err);
+    enum status status = object_search(m, session, attributes, count, &found, err);
     if (status != STATUS_OK)
         return status;
     if (found.count == 0)
@@ -198,7 +191,7 @@ static enum status find_private(const struct module *m, CK_SESSION_HANDLE sessio
     if (found.count > 1) {
         list_candidates(m, session, &found, listing);
         return error_set(err, STATUS_KEY_UNFIT, "add object=… or id=… to the uri",
-                         "the uri fits %s%lu private keys: %s", found.count == MAX_CANDIDATES ? "at least " : "",
+                         "the uri fits %s%lu private keys: %s", found.count == OBJECT_FOUND_MAX ? "at least " : "",
                          (unsigned long)found.count, listing);
     }
     *out = found.handles[0];

@@ -24,4 +24,17 @@ enum status object_sign(const struct module *m, CK_SESSION_HANDLE session, const
                         const uint8_t digest[JWK_DIGEST_SIZE], uint8_t signature[JWK_SIGNATURE_SIZE],
                         struct error *err) MUST_CHECK;
 
+/* The token's objects that have all these attributes; more than OBJECT_FOUND_MAX are not listed. */
+#define OBJECT_FOUND_MAX 8
+struct object_found {
+    CK_OBJECT_HANDLE handles[OBJECT_FOUND_MAX];
+    CK_ULONG count;
+};
+enum status object_search(const struct module *m, CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count,
+                          struct object_found *out, struct error *err) MUST_CHECK;
+
+/* One attribute; -1: there is none, or it does not fit. One by one, since modules differ in what a list does. */
+int object_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type,
+                     void *out, size_t size, size_t *len) MUST_CHECK;
+
 #endif

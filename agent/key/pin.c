@@ -17,6 +17,7 @@
 
 /* One log-in: everything its steps share. */
 struct attempt {
+    const struct pin_source *source;
     struct channel *channel;
     uint32_t request;
     char token_id[TOKEN_ID_MAX];
@@ -77,12 +78,24 @@ bool pin_wait(const struct pin_source *source, struct channel *channel)
     }
 }
 
-/* Sends a message and waits for its answer, the only frame that can come before KEY_READY. */
+/* Waits for the next answer. What else the front sends is for whoever asked to be told, and otherwise not expected. */
+static int read_answer(const struct attempt *a, struct frame *answer)
+{
+    for (;;) {
+        int r = channel_read(a->channel, answer);
+        bool request = r > 0 && answer->operation != OPERATION_ERROR && !(answer->operation & OPERATION_ANSWER);
+        if (!request || a->source->meanwhile == NULL)
+            return r;
+        a->source->meanwhile(a->source->context, answer);
+    }
+}
+
+/* Sends a message and waits for its answer. */
 static enum status exchange(struct attempt *a, uint16_t operation, const struct message *m, const void *in,
                             struct frame *answer, struct error *err)
 {
     message_put_frame(&a->channel->out, operation, ++a->request, m, in);
-    int r = channel_flush(a->channel) == 0 ? channel_read(a->channel, answer) : 0;
+    int r = channel_flush(a->channel) == 0 ? read_answer(a, answer) : 0;
     if (r == 0)
         return error_set(err, STATUS_AGENT_UNREACHABLE, NULL, "the front is gone");
     if (r > 0 && answer->request == a->request && answer->operation == (operation | OPERATION_ANSWER))
@@ -234,7 +247,7 @@ static enum status spend(struct attempt *a, struct pin_source *source, const str
 enum status pin_log_in(struct pin_source *source, struct channel *channel, const struct module *m, struct token *t,
                        CK_SESSION_HANDLE session, struct error *err)
 {
-    struct attempt a = {.channel = channel};
+    struct attempt a = {.source = source, .channel = channel};
     if (!(t->flags & CKF_LOGIN_REQUIRED))
         return STATUS_OK;
     if (source->file == NULL && source->credential == NULL)

@@ -21,6 +21,9 @@
 #include <sys/types.h>
 #include <time.h>
 
+/* A frame that the front sends while the log-in waits for its answers; it lives during the call. */
+typedef void pin_meanwhile(void *context, const struct frame *frame);
+
 #define PIN_MAX 256
 #define PIN_PATH_MAX 4096
 #define PIN_POLL_MS 500
@@ -38,9 +41,11 @@ struct pin_source {
     const char *file, *credential; /* as for secret_read; both NULL: none is configured */
     char path[PIN_PATH_MAX];       /* to watch; empty: nothing to watch */
     struct pin_stamp stamp;        /* taken before the PIN was read */
+    pin_meanwhile *meanwhile;      /* NULL: the front sends nothing else, as to a key process */
+    void *context;
 };
 
-/* `key` and `uri` stay the owners of the names. */
+/* `key` and `uri` stay the owners of the names; `meanwhile` is NULL. */
 enum status pin_source_init(const struct key_config *key, const struct uri *uri, struct pin_source *out,
                             struct error *err) MUST_CHECK;
 

@@ -41,8 +41,8 @@ static enum status not_verified(const struct failure *f, struct error *err)
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-        (void)snprintf(next, sizeof(next), "if the server is the right one, name its CA with ca-file in [profile %s]",
-                       f->profile);
+        (void)snprintf(next, sizeof(next), "if the server is the right one, name its CA with ca-file%s%s%s",
+                       f->profile[0] != '\0' ? " in [profile " : "", f->profile, f->profile[0] != '\0' ? "]" : "");
         break;
     default:
         (void)snprintf(next, sizeof(next), "have the server's certificate corrected");
@@ -57,11 +57,13 @@ static enum status misbehaved(const struct failure *f, const char *what, struct 
                      "%s: cannot use the answer: %s", f->request, what);
 }
 
+/* libcurl's own words are left out where they are about a second try. */
 static enum status cut_off(const struct failure *f, struct error *err)
 {
+    const char *detail = f->sent_before ? "" : f->detail;
     return error_set(err, STATUS_SERVER_UNREACHABLE, "try again; if it happens again, see the server's log",
-                     "%s: cannot read the answer: the connection was closed before its end%s%s", f->request,
-                     f->detail[0] != '\0' ? ": " : "", f->detail);
+                     "%s: cannot read the answer: the connection was closed before %s%s%s", f->request,
+                     f->answer_began ? "its end" : "the answer came", detail[0] != '\0' ? ": " : "", detail);
 }
 
 enum status failure_describe(const struct failure *f, struct error *err)
@@ -92,8 +94,8 @@ enum status failure_describe(const struct failure *f, struct error *err)
         return error_set(err, STATUS_SERVER_UNREACHABLE, "check that the port speaks TLS 1.2 or later",
                          "%s: cannot agree on TLS with the server: %s", f->request, detail);
     case CURLE_SSL_CACERT_BADFILE:
-        (void)snprintf(next, sizeof(next), "correct ca-file in [profile %s]: a PEM file that the agent's user can read",
-                       f->profile);
+        (void)snprintf(next, sizeof(next), "correct ca-file%s%s%s: a PEM file that the agent's user can read",
+                       f->profile[0] != '\0' ? " in [profile " : "", f->profile, f->profile[0] != '\0' ? "]" : "");
         return error_set(err, STATUS_CONFIGURATION, next, "%s: cannot load the CA certificates: %s", f->request,
                          detail);
     case CURLE_GOT_NOTHING:

@@ -19,9 +19,11 @@ struct failure {
     enum failure_phase phase;
     uint64_t milliseconds; /* that the exchange took */
     bool headers_too_large, body_too_large; /* the limits of transfer.h */
+    bool answer_began;   /* something of it came */
     bool sent_before;    /* libcurl wanted to send a form again */
     const char *request; /* "POST https://as.example/token" */
-    const char *host, *profile;
+    const char *host;
+    const char *profile; /* empty: the request was of none */
 };
 
 enum status failure_describe(const struct failure *f, struct error *err);

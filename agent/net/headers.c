@@ -9,11 +9,13 @@ void headers_init(struct headers *h)
 {
     *h = (struct headers){.block = HEADERS_BEFORE};
     buffer_init(&h->text, 2 * HEADERS_BYTES_MAX);
+    buffer_init(&h->block_text, HEADERS_BYTES_MAX);
 }
 
 void headers_free(struct headers *h)
 {
     buffer_free(&h->text);
+    buffer_free(&h->block_text);
     headers_init(h);
 }
 
@@ -42,6 +44,8 @@ static bool is_informational(struct span status_line)
 static void begin_block(struct headers *h, struct span status_line)
 {
     buffer_clear(&h->text);
+    buffer_clear(&h->block_text);
+    buffer_put(&h->block_text, status_line.data, status_line.len);
     h->date = h->retry_after = h->content_type = (struct headers_value){0};
     h->nonce_count = h->challenge_count = 0;
     h->open = NULL;
@@ -117,7 +121,8 @@ int headers_add(struct headers *h, struct span line)
         h->block = h->block == HEADERS_INFORMATIONAL ? HEADERS_BEFORE : HEADERS_AFTER;
     else if (h->block == HEADERS_INSIDE)
         add_header(h, line);
-    return h->text.failed ? -1 : 0;
+    buffer_put(&h->block_text, line.data, line.len);
+    return h->text.failed || h->block_text.failed ? -1 : 0;
 }
 
 struct span headers_span(const struct headers *h, const struct headers_value *value)
@@ -126,6 +131,23 @@ struct span headers_span(const struct headers *h, const struct headers_value *va
         return span_of(NULL, 0);
     return span_of(buffer_span(&h->text).data + value->at,
                    value->len < LIMIT_HEADER_VALUE ? value->len : LIMIT_HEADER_VALUE);
+}
+
+void headers_mask(struct headers *h, const struct masking *masking)
+{
+    for (size_t i = 0; i < h->challenge_count; i++) {
+        struct headers_value *c = &h->challenges[i];
+        /* Whole: a secret may stand where headers_span cuts it. */
+        struct span value = span_of(buffer_span(&h->text).data + c->at, c->len);
+        size_t at = h->text.len;
+        if (!masking_finds(masking, value))
+            continue;
+        masking_put(masking, &h->text, value);
+        c->at = at;
+        c->len = h->text.len - at;
+    }
+    if (h->text.failed)
+        h->challenge_count = 0;
 }
 
 uint32_t headers_retry_after(const struct headers *h, time_t now)

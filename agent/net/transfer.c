@@ -1,18 +1,18 @@
 /* See transfer.h. */
 #include "transfer.h"
 
-#include "credentials.h"
+#include "connection.h"
 #include "failure.h"
 #include "json_answer.h"
-#include "secret.h"
-#include "url.h"
+#include "reply.h"
+#include "session_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KEPT_CONNECTION_SECONDS 2L
-#define HEADER_LINE_MAX (4 * CREDENTIALS_SECRET_MAX + 8 * LIMIT_URL + LIMIT_PROOF) /* every line we send fits */
+#define HEADER_LINES_MAX 8 /* that we send */
 
 static size_t on_header(char *data, size_t size, size_t count, void *user)
 {
@@ -37,92 +37,10 @@ static size_t on_body(char *data, size_t size, size_t count, void *user)
 static int before_send(void *user, char *remote, char *local, int remote_port, int local_port)
 {
     struct transfer *x = user;
-    (void)remote, (void)local, (void)remote_port, (void)local_port;
+    (void)local, (void)local_port;
     x->sends++;
-    return x->is_post && x->sends > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
-}
-
-/* The URL is built anew from what was checked: userinfo and fragment are not in it. */
-static enum status take_url(struct transfer *x, struct span text, struct error *err)
-{
-    char origin[URL_ORIGIN_SIZE];
-    struct url url;
-
-    enum status status = url_parse(text, &url, err);
-    if (status != STATUS_OK)
-        return status;
-    if (!url.https && !(x->profile->allow_http_loopback && url_is_loopback(text)))
-        return error_set(err, STATUS_INSECURE_URL,
-                         "use https; for tests, allow-http-loopback = yes allows http to 127.0.0.1, ::1 and localhost",
-                         "plain http to %s is refused", url.host);
-    (void)url_write_origin(&url, origin);
-    bool has_query = url.query.data != NULL;
-    int n = snprintf(x->url, sizeof(x->url), "%s%.*s%s%.*s", origin, (int)url.path.len,
-                     url.path.data != NULL ? (const char *)url.path.data : "", has_query ? "?" : "", (int)url.query.len,
-                     has_query ? (const char *)url.query.data : "");
-    if (n < 0 || (size_t)n >= sizeof(x->url))
-        return error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the URL is too long");
-    x->https = url.https;
-    (void)snprintf(x->host, sizeof(x->host), "%s", url.host);
-    size_t shown = strcspn(x->url, "?");
-    (void)snprintf(x->label, sizeof(x->label), "%s %.*s", x->is_post ? "POST" : "GET",
-                   shown < TRANSFER_URL_SHOWN ? (int)shown : TRANSFER_URL_SHOWN, x->url);
-    return STATUS_OK;
-}
-
-/* libcurl copies the line. */
-static int add_line(struct transfer *x, const char *name, struct span value)
-{
-    struct buffer line;
-    buffer_init(&line, HEADER_LINE_MAX);
-    buffer_put_text(&line, name);
-    buffer_put(&line, value.data, value.len);
-    buffer_put(&line, "", 1);
-    struct curl_slist *lines = line.failed ? NULL : curl_slist_append(x->lines, (const char *)buffer_span(&line).data);
-    buffer_free(&line);
-    if (lines == NULL)
-        return -1;
-    x->lines = lines;
-    return 0;
-}
-
-static int add_basic(struct transfer *x, struct span id, struct span secret)
-{
-    struct buffer value;
-    buffer_init(&value, HEADER_LINE_MAX);
-    credentials_put_basic(&value, id, secret);
-    int result = value.failed ? -1 : add_line(x, "Authorization: ", buffer_span(&value));
-    buffer_free(&value);
-    return result;
-}
-
-/* The secret is read for each transfer, so that a changed file counts at once. */
-static enum status authenticate(struct transfer *x, struct error *err)
-{
-    const struct profile_config *p = x->profile;
-    bool basic = p->client_authentication == CLIENT_SECRET_BASIC;
-    struct secret *secret = NULL;
-    char what[LIMIT_NAME + 32];
-    int result = 0;
-
-    if (!basic && p->client_authentication != CLIENT_SECRET_POST)
-        return STATUS_OK;
-    if (!x->is_post || p->client_id == NULL)
-        return error_set(err, STATUS_INTERNAL, NULL, "%s: a client secret goes with a form and a client-id only",
-                         x->label);
-    (void)snprintf(what, sizeof(what), "client secret of profile %s", p->name);
-    enum status status =
-        secret_read(p->client_secret_file, p->client_secret_credential, what, CREDENTIALS_SECRET_MAX, &secret, err);
-    if (status != STATUS_OK)
-        return status;
-    if (basic)
-        result = add_basic(x, span_text(p->client_id), secret_span(secret));
-    else
-        credentials_put_post(&x->form, span_text(p->client_id), secret_span(secret));
-    secret_free(secret);
-    if (result != 0 || x->form.failed)
-        return error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", x->label);
-    return STATUS_OK;
+    connection_note(x->easy, remote, remote_port, &x->connection);
+    return request_is_post(&x->what) && x->sends > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 #define SET(option, value) \
@@ -134,9 +52,9 @@ static CURLcode set_transport(struct transfer *x, uint32_t timeout)
     CURLcode code = CURLE_OK;
     long total = timeout < TRANSFER_TIMEOUT_MAX ? (long)timeout : TRANSFER_TIMEOUT_MAX;
 
-    SET(CURLOPT_URL, x->url);
+    SET(CURLOPT_URL, x->what.url);
     SET(CURLOPT_PATH_AS_IS, 1L); /* what the proof was signed for */
-    SET(CURLOPT_PROTOCOLS_STR, x->https ? "https" : "http");
+    SET(CURLOPT_PROTOCOLS_STR, x->what.https ? "https" : "http");
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
@@ -150,8 +68,8 @@ static CURLcode set_transport(struct transfer *x, uint32_t timeout)
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SSL_SESSIONID_CACHE, 0L); /* a resumed session is not verified again */
-    if (x->profile->ca_file != NULL) {
-        SET(CURLOPT_CAINFO, x->profile->ca_file);
+    if (x->what.ca_file != NULL) {
+        SET(CURLOPT_CAINFO, x->what.ca_file);
         SET(CURLOPT_CAPATH, (char *)NULL);
         SET(CURLOPT_CA_CACHE_TIMEOUT, 0L); /* a changed file counts at once */
     }
@@ -160,14 +78,14 @@ static CURLcode set_transport(struct transfer *x, uint32_t timeout)
 
 static CURLcode set_request(struct transfer *x)
 {
-    struct span form = buffer_span(&x->form);
+    struct span body = buffer_span(&x->what.body);
     CURLcode code = CURLE_OK;
 
     SET(CURLOPT_USERAGENT, "dpop-agent/" DPOP_VERSION);
-    SET(CURLOPT_HTTPHEADER, x->lines);
-    if (x->is_post) {
-        SET(CURLOPT_POSTFIELDS, (const char *)form.data); /* not copied: `form` stays as it is until the end */
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)form.len);
+    SET(CURLOPT_HTTPHEADER, x->what.lines);
+    if (request_is_post(&x->what)) {
+        SET(CURLOPT_POSTFIELDS, (const char *)body.data); /* not copied: it stays as it is until the end */
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
     }
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, x);
@@ -180,36 +98,16 @@ static CURLcode set_request(struct transfer *x)
     return code;
 }
 
-static int add_lines(struct transfer *x, struct span dpop)
+static enum status set_up(struct transfer *x, uint32_t timeout, struct error *err)
 {
-    int failed = add_line(x, "Accept: ", span_text("application/json")) | add_line(x, "Expect:", span_text(""));
-    if (x->is_post)
-        failed |= add_line(x, "Content-Type: ", span_text("application/x-www-form-urlencoded"));
-    if (dpop.data != NULL)
-        failed |= add_line(x, "DPoP: ", dpop);
-    return failed;
-}
-
-static enum status set_up(struct transfer *x, const struct fetch_request *fetch, struct error *err)
-{
-    enum status status = take_url(x, fetch->url, err);
-    if (status != STATUS_OK)
-        return status;
-    if (fetch->timeout == 0)
-        return error_set(err, STATUS_INTERNAL, NULL, "%s: a fetch without a timeout", x->label);
-    buffer_put(&x->form, fetch->form.data, fetch->form.len);
-    if (fetch->authenticate)
-        status = authenticate(x, err);
-    if (status != STATUS_OK)
-        return status;
     x->easy = curl_easy_init();
-    if (x->easy == NULL || x->form.failed || add_lines(x, fetch->dpop) != 0)
-        return error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", x->label);
-    CURLcode code = set_transport(x, fetch->timeout);
+    if (x->easy == NULL)
+        return error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", x->what.label);
+    CURLcode code = set_transport(x, timeout);
     if (code == CURLE_OK)
         code = set_request(x);
     if (code != CURLE_OK)
-        return error_set(err, STATUS_INTERNAL, NULL, "%s: libcurl lacks something: %s", x->label,
+        return error_set(err, STATUS_INTERNAL, NULL, "%s: libcurl lacks something: %s", x->what.label,
                          curl_easy_strerror(code));
     return STATUS_OK;
 }
@@ -217,19 +115,15 @@ static enum status set_up(struct transfer *x, const struct fetch_request *fetch,
 enum status transfer_new(const struct config *config, uint32_t request, const struct fetch_request *fetch,
                          struct transfer **out, struct error *err)
 {
-    const struct profile_config *profile = config_profile(config, fetch->profile);
-    if (profile == NULL)
-        return error_set(err, STATUS_UNKNOWN_PROFILE, NULL, "no profile of that name is configured");
     struct transfer *x = calloc(1, sizeof(*x));
     if (x == NULL)
         return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
     x->request = request;
-    x->profile = profile;
-    x->is_post = fetch->form.data != NULL;
-    buffer_init(&x->form, INTERNAL_FRAME_MAX + HEADER_LINE_MAX);
     buffer_init(&x->body, TRANSFER_BODY_MAX);
     headers_init(&x->headers);
-    enum status status = set_up(x, fetch, err);
+    enum status status = request_make(config, fetch, &x->what, err);
+    if (status == STATUS_OK)
+        status = set_up(x, fetch->timeout, err);
     if (status != STATUS_OK) {
         transfer_free(x);
         return status;
@@ -243,19 +137,12 @@ void transfer_free(struct transfer *x)
     if (x == NULL)
         return;
     curl_easy_cleanup(x->easy);
-    curl_slist_free_all(x->lines);
-    buffer_free(&x->form);
+    tls_client_release(x);
+    request_free(&x->what);
     buffer_free(&x->body);
     headers_free(&x->headers);
-    wipe(x, sizeof(*x)); /* the URL's query */
+    wipe(x, sizeof(*x));
     free(x);
-}
-
-static uint64_t milliseconds_of(const struct transfer *x)
-{
-    curl_off_t microseconds = 0;
-    (void)curl_easy_getinfo(x->easy, CURLINFO_TOTAL_TIME_T, &microseconds);
-    return microseconds > 0 ? (uint64_t)microseconds / 1000 : 0;
 }
 
 /* libcurl notes when it has a name's addresses and, of connection and TLS together, when both are done; between the two
@@ -277,83 +164,144 @@ static enum status describe(const struct transfer *x, CURLcode code, struct erro
         .code = code,
         .detail = x->detail,
         .phase = phase_of(x),
-        .milliseconds = milliseconds_of(x),
+        .milliseconds = x->connection.total,
         .headers_too_large = x->headers_too_large,
         .body_too_large = x->body_too_large,
-        .sent_before = x->is_post && x->sends > 1,
-        .request = x->label,
-        .host = x->host,
-        .profile = x->profile->name,
+        .answer_began = x->headers.bytes > 0,
+        .sent_before = request_is_post(&x->what) && x->sends > 1,
+        .request = x->what.label,
+        .host = x->what.host,
+        .profile = x->what.profile_name,
     };
     (void)curl_easy_getinfo(x->easy, CURLINFO_SSL_VERIFYRESULT, &f.verify_result);
     (void)curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &f.os_errno);
     return failure_describe(&f, err);
 }
 
-/* The members' names and an OAuth error's code: all of the body that the log ever sees. */
-static void log_answer(const struct transfer *x, long status, const struct json_answer *json)
+/* As every code of the standards is written: not whatever text a server sends. */
+static bool is_code(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] != '_' && (s.data[i] < 'a' || s.data[i] > 'z'))
+            return false;
+    return s.len > 0;
+}
+
+/* The known members' names and an OAuth error's code: all of the body that the log ever sees. */
+static void log_answer(const struct transfer *x, unsigned int status, const struct json_answer *json)
 {
     char names[512] = "", code[64] = "";
+    unsigned int others = 0;
     struct json_member m;
     struct error err;
 
     for (size_t i = 0; i < json->count; i++) {
         size_t used = strlen(names);
-        if (message_take(json->members[i], &message_json_member, &m, sizeof(m), &err) != STATUS_OK)
+        if (message_take(json->members[i], &message_json_member, &m, sizeof(m), &err) != STATUS_OK ||
+            json_answer_is_nested(m.name))
             continue;
-        (void)snprintf(names + used, sizeof(names) - used, "%s%.*s", used > 0 ? " " : "", (int)m.name.len,
-                       (const char *)m.name.data);
-        if (span_is(m.name, "error") && m.kind == JSON_KIND_TEXT)
+        if (session_names_has(SESSION_SECRET_MEMBER_NAMES, m.name) ||
+            (session_names_has(SESSION_MEMBER_NAMES, m.name) && is_code(m.name)))
+            (void)snprintf(names + used, sizeof(names) - used, " %.*s", (int)m.name.len, (const char *)m.name.data);
+        else
+            others++;
+        if (span_is(m.name, "error") && m.kind == JSON_KIND_TEXT && is_code(m.text))
             error_put_text(code, sizeof(code), m.text);
     }
-    log_debug("%s: %ld in %llu ms, %s%s%s%s", x->label, status, (unsigned long long)milliseconds_of(x),
-              json->error[0] != '\0' ? json->error : "members: ", names, code[0] != '\0' ? "; error " : "", code);
+    log_debug("%s: %u in %llu ms, %s%s and %u others%s%s", x->what.label, status, (unsigned long long)x->connection.total,
+              json->error[0] != '\0' ? json->error : "members:", names, others, code[0] != '\0' ? "; error " : "", code);
 }
 
-static void put_answer(struct transfer *x, const struct json_answer *json, long status, time_t now, struct buffer *out)
+/* `lines` is where the header lines are listed. */
+static struct session_request session_of(const struct transfer *x, struct span lines[HEADER_LINES_MAX])
 {
-    struct span nonces[HEADERS_LINES_MAX], challenges[HEADERS_LINES_MAX];
-    struct fetch_answer answer = {
-        .http_status = (uint16_t)status,
-        .date = headers_span(&x->headers, &x->headers.date),
-        .nonces = {.items = nonces, .count = x->headers.nonce_count},
-        .challenges = {.items = challenges, .count = x->headers.challenge_count},
-        .retry_after = headers_retry_after(&x->headers, now),
-        .members = {.items = json->members, .count = json->count},
-        .json_error = span_text(json->error[0] != '\0' ? json->error : NULL),
-        .jwt = json->is_jwt,
-        .cnf_jkt = span_text(json->is_jwt && json->jwt.bound ? json->jwt.cnf_jkt : NULL),
-        .lifetime = json->is_jwt ? json->jwt.lifetime : 0,
+    struct session_request request = {
+        .method = request_is_post(&x->what) ? "POST" : "GET",
+        .url = x->what.url,
+        .host = span_text(x->what.host_header),
+        .lines = lines,
+        .body_kind = x->what.body_kind,
+        .body = buffer_span(&x->what.body),
+        .client_secret = x->what.client_secret != NULL ? secret_span(x->what.client_secret) : span_of(NULL, 0),
     };
-    for (size_t i = 0; i < x->headers.nonce_count; i++)
-        nonces[i] = headers_span(&x->headers, &x->headers.nonces[i]);
-    for (size_t i = 0; i < x->headers.challenge_count; i++)
-        challenges[i] = headers_span(&x->headers, &x->headers.challenges[i]);
-    message_put_frame(out, INTERNAL_FETCH | OPERATION_ANSWER, x->request, &message_fetch_answer, &answer);
+    for (const struct curl_slist *l = x->what.lines; l != NULL && request.line_count < HEADER_LINES_MAX; l = l->next)
+        lines[request.line_count++] = span_text(l->data);
+    return request;
+}
+
+static void put_trace(const struct transfer *x, const struct json_answer *json, const struct error *failure,
+                      struct buffer *out)
+{
+    struct span lines[HEADER_LINES_MAX];
+    struct session_request request = session_of(x, lines);
+    struct session_answer answer = {
+        .header = buffer_span(&x->headers.block_text),
+        .json = json,
+        .failure = failure,
+        .sent = x->sends > 0,
+    };
+    session_log_put(&request, &x->connection, &answer, out);
+}
+
+/* What the server repeats of the request's secrets goes no further. */
+static void mask_answer(struct transfer *x, uint16_t status, struct json_answer *json)
+{
+    struct span lines[HEADER_LINES_MAX];
+    struct session_request request = session_of(x, lines);
+    struct masking masking;
+
+    session_log_collect(&request, &masking);
+    json_answer_mask(json, &masking, status);
+    headers_mask(&x->headers, &masking);
+    masking_free(&masking);
+}
+
+static void put_failure(struct transfer *x, const struct error *err, struct buffer *out)
+{
+    struct buffer trace;
+    buffer_init(&trace, LIMIT_TRACE);
+    put_trace(x, NULL, err, &trace);
+    log_debug("%s", err->message);
+    reply_put_failure(out, x->request, err, x->sends > 0, buffer_span(&trace));
+    buffer_free(&trace);
+}
+
+static void put_answer(struct transfer *x, uint16_t status, time_t now, struct buffer *out)
+{
+    struct json_answer json;
+    struct buffer trace;
+    struct error err;
+
+    buffer_init(&trace, LIMIT_TRACE);
+    json_answer_read(buffer_span(&x->body), headers_span(&x->headers, &x->headers.content_type), &json);
+    put_trace(x, &json, NULL, &trace); /* first: it tells how long each value was */
+    mask_answer(x, status, &json);
+    log_answer(x, status, &json);
+    reply_put(out, x->request, status, &x->headers, &json, buffer_span(&trace), now);
+    json_answer_free(&json);
+    wipe(&json, sizeof(json));
+    buffer_free(&trace);
+    if (out->failed || out->len > INTERNAL_FRAME_MAX) {
+        buffer_clear(out);
+        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, NULL, "%s: cannot use the answer: it is too large",
+                        x->what.label);
+        err.http_status = status;
+        put_failure(x, &err, out);
+    }
 }
 
 void transfer_answer(struct transfer *x, CURLcode code, time_t now, struct buffer *out)
 {
-    struct json_answer json;
     struct error err;
     long status = 0;
 
+    connection_note_times(x->easy, &x->connection);
     if (code != CURLE_OK) {
-        (void)describe(x, code, &err);
-        log_debug("%s", err.message);
-        messages_put_error(out, x->request, &err);
+        if (phase_of(x) != FAILURE_TLS || !tls_client_is_reason(x, &err))
+            (void)describe(x, code, &err);
+        put_failure(x, &err, out);
         return;
     }
     (void)curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
-    json_answer_read(buffer_span(&x->body), headers_span(&x->headers, &x->headers.content_type), &json);
-    log_answer(x, status, &json);
-    put_answer(x, &json, status, now, out);
-    if (out->failed || out->len > INTERNAL_FRAME_MAX) {
-        buffer_clear(out);
-        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, NULL, "%s: cannot use the answer: it is too large", x->label);
-        err.http_status = (uint16_t)status;
-        messages_put_error(out, x->request, &err);
-    }
-    json_answer_free(&json);
-    wipe(&json, sizeof(json));
+    put_answer(x, (uint16_t)status, now, out);
 }

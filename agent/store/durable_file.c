@@ -52,13 +52,20 @@ static const char *write_temporary(int folder, const char *temporary, struct spa
     return what;
 }
 
+static enum status temporary_name(const char *name, char out[NAME_SIZE], struct error *err)
+{
+    int n = snprintf(out, NAME_SIZE, "%s.new", name);
+    if (n < 0 || n >= NAME_SIZE)
+        return error_set(err, STATUS_INTERNAL, NULL, "the file name %s is too long", name);
+    return STATUS_OK;
+}
+
 enum status durable_file_write(int folder, const char *folder_path, const char *name, struct span content,
                                struct error *err)
 {
     char temporary[NAME_SIZE];
-    int n = snprintf(temporary, sizeof(temporary), "%s.new", name);
-    if (n < 0 || n >= (int)sizeof(temporary))
-        return error_set(err, STATUS_INTERNAL, NULL, "the file name %s is too long", name);
+    if (temporary_name(name, temporary, err) != STATUS_OK)
+        return err->status;
     const char *what = write_temporary(folder, temporary, content);
     if (what == NULL && renameat(folder, temporary, folder, name) != 0)
         what = "rename";
@@ -126,4 +133,34 @@ enum status durable_file_read(int folder, const char *folder_path, const char *n
     if (status == STATUS_OK)
         *absent = false;
     return status;
+}
+
+/* Zeros over the old content; file systems that write elsewhere keep it for a while all the same. */
+static void overwrite(int folder, const char *name)
+{
+    static const uint8_t zeros[4096];
+    struct stat st;
+    int fd = openat(folder, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid()) {
+        for (off_t left = st.st_size; left > 0; left -= (off_t)sizeof(zeros))
+            if (write_all(fd, span_of(zeros, left < (off_t)sizeof(zeros) ? (size_t)left : sizeof(zeros))) != 0)
+                break;
+        (void)fsync(fd);
+    }
+    (void)close(fd);
+}
+
+enum status durable_file_remove(int folder, const char *folder_path, const char *name, struct error *err)
+{
+    char temporary[NAME_SIZE];
+    if (temporary_name(name, temporary, err) != STATUS_OK)
+        return err->status;
+    overwrite(folder, name);
+    if ((unlinkat(folder, name, 0) != 0 && errno != ENOENT) || (unlinkat(folder, temporary, 0) != 0 && errno != ENOENT))
+        return failed("remove", folder_path, name, err);
+    if (fsync(folder) != 0)
+        return failed("sync the folder of", folder_path, name, err);
+    return STATUS_OK;
 }

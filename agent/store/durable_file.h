@@ -17,5 +17,7 @@ enum status durable_file_write(int folder, const char *folder_path, const char *
 /* Appends the content to `out` (its limit is the largest file); `*absent` is set when there is no such file. */
 enum status durable_file_read(int folder, const char *folder_path, const char *name, struct buffer *out, bool *absent,
                               struct error *err) MUST_CHECK;
+/* Overwrites the file, as far as that goes on its file system, and removes it durably; it need not be there. */
+enum status durable_file_remove(int folder, const char *folder_path, const char *name, struct error *err) MUST_CHECK;
 
 #endif

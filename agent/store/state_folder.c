@@ -11,6 +11,22 @@
 
 #define LOCK_NAME "lock"
 
+/* A new folder is there after a power failure only once its parent is on disk; where that fails, it is as good as it
+   gets. */
+static void sync_parent(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path)
+        return;
+    *slash = '\0';
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *slash = '/';
+    if (fd < 0)
+        return;
+    (void)fsync(fd);
+    (void)close(fd);
+}
+
 static enum status make_folder(const char *path, struct error *err)
 {
     char part[PATH_MAX];
@@ -19,10 +35,14 @@ static enum status make_folder(const char *path, struct error *err)
                          "the state folder's path is too long");
     for (char *slash = part; (slash = strchr(slash + 1, '/')) != NULL; *slash = '/') {
         *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+        if (mkdir(part, 0700) == 0)
+            sync_parent(part);
+        else if (errno != EEXIST)
             break; /* the last mkdir tells whether it matters */
     }
-    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+    if (mkdir(path, 0700) == 0)
+        sync_parent(part);
+    else if (errno != EEXIST)
         return error_set(err, STATUS_STORE_FAILED,
                          "make it, owned by the agent's user, with mode 0700; or set state-folder",
                          "cannot make the state folder %s: %s", path, strerror(errno));

@@ -18,14 +18,15 @@
 #define SETTLED (2 * SECOND)     /* a child that lived as long is started again at once */
 #define BACKOFF_FIRST (SECOND / 20)
 #define BACKOFF_MAX SECOND
-#define STOP_PATIENCE (3 * SECOND) /* then what still lives is killed */
+#define FRONT_PATIENCE (13 * SECOND) /* the front may wait for an answer that must not be lost; then all are killed */
+#define STOP_PATIENCE (3 * SECOND)   /* for the others, once the front has ended */
 #define CONTROL_MAX 4096
 #define CONTROL_QUEUE (1024 * 1024) /* bytes of packets that a busy front may leave unread */
 
 struct child {
     struct family *family;
     enum role role;
-    const char *name; /* of the key; NULL for the others */
+    const char *name; /* of the key, or of the profile that has a net process of its own */
     uint16_t worker;
     uint32_t id; /* of this life; 0: not running */
     uint32_t starts;
@@ -47,11 +48,18 @@ struct family {
     bool stopping;
 };
 
+/* The key or the profile that it serves alone; NULL: none. (Front and init have a path in the place of a name.) */
+static const char *served(const struct child *c)
+{
+    return c->role == ROLE_KEY || c->role == ROLE_NET_TLS ? c->name : NULL;
+}
+
 /* For the log: "front", "key work". */
 static const char *label(const struct child *c, char out[LIMIT_TEXT])
 {
-    (void)snprintf(out, LIMIT_TEXT, "%s%s%s", spawn_role_name(c->role), c->role == ROLE_KEY ? " " : "",
-                   c->role == ROLE_KEY ? c->name : "");
+    const char *name = served(c);
+    (void)snprintf(out, LIMIT_TEXT, "%s%s%s", spawn_role_name(c->role), name != NULL ? " " : "",
+                   name != NULL ? name : "");
     return out;
 }
 
@@ -62,7 +70,7 @@ static enum status spawn_failure(struct error *err, const char *what)
 
 static void put_slice(const struct family *f, const struct child *c, struct buffer *out)
 {
-    config_put_slice(f->options.config, c->role, c->role == ROLE_KEY ? c->name : NULL, out);
+    config_put_slice(f->options.config, c->role, served(c), out);
     if (f->options.config->agent.state_folder == NULL && (c->role == ROLE_STORE || c->role == ROLE_INIT)) {
         buffer_put_text(out, "[agent]\nstate-folder = ");
         buffer_put_text(out, f->options.state_folder);
@@ -71,7 +79,7 @@ static void put_slice(const struct family *f, const struct child *c, struct buff
 }
 
 /* One packet to the front. A front that is gone or ending does not need it. */
-static void tell_front(struct family *f, uint16_t operation, const struct child_message *m, int fd)
+static void tell_front(struct family *f, uint16_t operation, uint32_t request, const struct message *m, const void *in, int fd)
 {
     struct buffer packet;
     union {
@@ -79,7 +87,7 @@ static void tell_front(struct family *f, uint16_t operation, const struct child_
         struct cmsghdr align;
     } ancillary = {0};
     buffer_init(&packet, CONTROL_MAX);
-    message_put_frame(&packet, operation, 0, &message_child_message, m);
+    message_put_frame(&packet, operation, request, m, in);
     struct span bytes = buffer_span(&packet);
     struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.data, .iov_len = bytes.len};
     struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -120,14 +128,16 @@ static enum status start_child(struct family *f, struct child *c, struct error *
                           .name = c->name,
                           .channel_fd = ends[1],
                           .listen_fd = front ? f->options.listen_fd : -1,
+                          .started = f->options.started,
                           .configuration = buffer_span(&slice)};
     enum status status = slice.failed ? error_set(err, STATUS_CONFIGURATION, NULL, "the configuration is too large to pass on")
                                       : spawn_child(&spawn, &c->pid, err);
     buffer_free(&slice);
     (void)close(ends[1]);
     if (status == STATUS_OK && sd_event_add_child(f->event, &c->exit_source, c->pid, WEXITED, on_child_exit, c) < 0) {
-        (void)kill(c->pid, SIGKILL);
         status = spawn_failure(err, "cannot watch a process");
+        (void)kill(c->pid, SIGKILL);
+        (void)waitpid(c->pid, NULL, 0);
     }
     if (status != STATUS_OK) {
         (void)close(ends[0]);
@@ -143,7 +153,7 @@ static enum status start_child(struct family *f, struct child *c, struct error *
         return STATUS_OK;
     }
     struct child_message m = describe(c);
-    tell_front(f, INTERNAL_CHILD, &m, ends[0]);
+    tell_front(f, INTERNAL_CHILD, 0, &message_child_message, &m, ends[0]);
     (void)close(ends[0]);
     return STATUS_OK;
 }
@@ -215,6 +225,8 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
     m.reason = span_text(reason);
     c->id = 0;
     if (f->stopping) {
+        if (c->role == ROLE_FRONT && f->stop_source != NULL)
+            (void)sd_event_source_set_time_relative(f->stop_source, STOP_PATIENCE);
         if (all_gone(f))
             f->events.ended(f->events.context);
         return 0;
@@ -224,7 +236,7 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
         f->events.failed(f->events.context);
         return 0;
     }
-    tell_front(f, INTERNAL_CHILD_ENDED, &m, -1);
+    tell_front(f, INTERNAL_CHILD_ENDED, 0, &message_child_message, &m, -1);
     if (c->role != ROLE_INIT)
         restart_later(c);
     else if (c->wanted)
@@ -241,6 +253,23 @@ static void kill_child(struct family *f, const struct kill_message *m)
                         m->reason.data != NULL ? (const char *)m->reason.data : "");
             (void)kill(f->children[i].pid, SIGKILL);
         }
+}
+
+static void answer_reload(struct family *f, uint32_t request)
+{
+    struct reload_checked checked = {{0}};
+    struct buffer text;
+    struct error err;
+    struct frame frame;
+    size_t size;
+    buffer_init(&text, CONTROL_MAX);
+    if (f->events.reload_check(f->events.context, &err) != STATUS_OK) {
+        messages_put_error(&text, request, &err);
+        if (frame_take(buffer_span(&text), CONTROL_MAX, &frame, &size) == FRAME_COMPLETE)
+            checked.error = frame.fields;
+    }
+    tell_front(f, INTERNAL_RELOAD | OPERATION_ANSWER, request, &message_reload_checked, &checked, -1);
+    buffer_free(&text);
 }
 
 static int on_control(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -266,8 +295,10 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
         kill_child(f, &kill_message);
     else if (frame.operation == INTERNAL_START_INIT)
         start_init(f);
-    else if (frame.operation == INTERNAL_RELOAD)
-        f->events.reload(f->events.context);
+    else if (frame.operation == INTERNAL_RELOAD && !f->stopping)
+        answer_reload(f, frame.request);
+    else if (frame.operation == INTERNAL_RELOAD_GO && !f->stopping)
+        f->events.reload_go(f->events.context);
     return 0;
 }
 
@@ -278,6 +309,8 @@ static enum status list_children(struct family *f, struct error *err)
     size_t count = 4;
     for (size_t i = 0; i < config->key_count; i++)
         count += config->keys[i].workers;
+    for (size_t i = 0; i < config->profile_count; i++)
+        count += config_has_tls_client(&config->profiles[i]) ? 1 : 0;
     f->children = calloc(count, sizeof(*f->children));
     if (f->children == NULL)
         return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
@@ -285,6 +318,10 @@ static enum status list_children(struct family *f, struct error *err)
         .family = f, .role = ROLE_FRONT, .name = f->options.configured ? f->options.configuration_path : NULL};
     f->children[f->count++] = (struct child){.family = f, .role = ROLE_STORE};
     f->children[f->count++] = (struct child){.family = f, .role = ROLE_NET};
+    for (size_t i = 0; i < config->profile_count; i++)
+        if (config_has_tls_client(&config->profiles[i]))
+            f->children[f->count++] =
+                (struct child){.family = f, .role = ROLE_NET_TLS, .name = config->profiles[i].name};
     for (size_t i = 0; i < config->key_count; i++)
         for (unsigned int w = 0; w < config->keys[i].workers; w++)
             f->children[f->count++] =
@@ -316,15 +353,29 @@ enum status family_start(sd_event *event, const struct family_options *options, 
     return STATUS_OK;
 }
 
+/* Kills what is left, again each second: the event loop looks once at a child that ends, and one that a debugger holds just then
+   is not there to be seen. So it is looked for here, too. */
 static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct family *f = userdata;
-    (void)source;
     (void)usec;
-    for (size_t i = 0; i < f->count; i++)
-        if (f->children[i].id != 0)
-            (void)kill(f->children[i].pid, SIGKILL);
-    return 0;
+    for (size_t i = 0; i < f->count; i++) {
+        struct child *c = &f->children[i];
+        siginfo_t info = {0};
+        if (c->id == 0)
+            continue;
+        (void)kill(c->pid, SIGKILL);
+        if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+            continue;
+        c->id = 0;
+        c->exit_source = sd_event_source_disable_unref(c->exit_source);
+    }
+    if (all_gone(f)) {
+        f->events.ended(f->events.context);
+        return 0;
+    }
+    (void)sd_event_source_set_time_relative(source, SECOND);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 void family_stop(struct family *f)
@@ -338,8 +389,10 @@ void family_stop(struct family *f)
         f->events.ended(f->events.context);
         return;
     }
-    if (sd_event_add_time_relative(f->event, &f->stop_source, CLOCK_MONOTONIC, STOP_PATIENCE, 0, on_patience_over, f) < 0)
-        (void)on_patience_over(NULL, 0, f);
+    if (sd_event_add_time_relative(f->event, &f->stop_source, CLOCK_MONOTONIC, FRONT_PATIENCE, 0, on_patience_over, f) < 0)
+        for (size_t i = 0; i < f->count; i++) /* out of memory: no time to be patient */
+            if (f->children[i].id != 0)
+                (void)kill(f->children[i].pid, SIGKILL);
 }
 
 void family_free(struct family *f)

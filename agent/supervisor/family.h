@@ -14,7 +14,8 @@ struct family;
 struct family_events {
     void (*ended)(void *context);         /* the front and every child are gone, after family_stop */
     void (*failed)(void *context);        /* the front ended by itself: start the family anew */
-    void (*reload)(void *context);        /* the front asks for a reload */
+    enum status (*reload_check)(void *context, struct error *err); /* the front asks: could the configuration be used now? */
+    void (*reload_go)(void *context);     /* the front says: use the one that was found good */
     void *context;
 };
 
@@ -24,6 +25,7 @@ struct family_options {
     bool configured;          /* the file exists: its path is shown as the configuration */
     const char *state_folder; /* the default, when the configuration names none */
     int listen_fd;
+    uint64_t started;         /* when the agent was, microseconds of CLOCK_BOOTTIME */
 };
 
 enum status family_start(sd_event *event, const struct family_options *options, const struct family_events *events,

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#define DYING 1000 /* milliseconds that the processes of an agent that was just killed may take to be gone */
 #define BACKLOG 1024
 #define SHARED_GROUP "dpop-agent"
 
@@ -56,6 +58,26 @@ static enum status take_lock(const char *path, int *out, struct error *err)
     return STATUS_OK;
 }
 
+/* Does somebody listen? -1: it cannot be found out. Who hangs up at once may be dying: then it is asked once more. */
+static int is_answered(const struct sockaddr_un *address)
+{
+    bool hung_up = true;
+    for (int i = 0; i < 2 && hung_up; i++) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+            return -1;
+        bool connected = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0;
+        if (!connected && (errno == ECONNREFUSED || errno == ENOENT)) {
+            (void)close(fd);
+            return 0;
+        }
+        struct pollfd wait = {.fd = fd};
+        hung_up = connected && poll(&wait, 1, DYING) == 1 && (wait.revents & POLLHUP);
+        (void)close(fd);
+    }
+    return 1;
+}
+
 /* Removes what a dead agent has left. A socket that somebody answers at is not ours to remove. */
 static enum status remove_stale(const struct sockaddr_un *address, struct error *err)
 {
@@ -65,13 +87,10 @@ static enum status remove_stale(const struct sockaddr_un *address, struct error 
         return STATUS_OK;
     if (!S_ISSOCK(st.st_mode))
         return error_set(err, STATUS_EXISTS, "name another socket with --socket", "%s exists and is not a socket", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
+    int answered = is_answered(address);
+    if (answered < 0)
         return error_set(err, STATUS_INTERNAL, NULL, "cannot make a socket: %s", strerror(errno));
-    bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
-                 (errno == ECONNREFUSED || errno == ENOENT);
-    (void)close(fd);
-    if (!stale)
+    if (answered > 0)
         return error_set(err, STATUS_EXISTS, "stop it first, or name another socket with --socket",
                          "another program is already listening at %s", path);
     if (unlink(path) != 0 && errno != ENOENT)

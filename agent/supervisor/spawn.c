@@ -2,11 +2,14 @@
 #include "spawn.h"
 
 #include "channel.h"
+#include "role.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,7 +23,8 @@
 static const struct {
     enum role role;
     const char *name;
-} role_names[] = {{ROLE_FRONT, "front"}, {ROLE_KEY, "key"}, {ROLE_NET, "net"}, {ROLE_STORE, "store"}, {ROLE_INIT, "init"}};
+} role_names[] = {{ROLE_FRONT, "front"}, {ROLE_KEY, "key"},   {ROLE_NET, "net"}, {ROLE_NET_TLS, "net-tls"},
+                  {ROLE_STORE, "store"}, {ROLE_INIT, "init"}};
 
 const char *spawn_role_name(enum role role)
 {
@@ -31,15 +35,15 @@ const char *spawn_role_name(enum role role)
 }
 
 /* What a child may see of our environment: where the log goes, systemd's credentials, and for modules the home folder. */
-static void child_environment(enum role role, char *out[ENVIRONMENT_MAX + 1])
+static void child_environment(enum role role, char *started, char *out[ENVIRONMENT_MAX + 1])
 {
     static const struct {
         const char *prefix;
         unsigned int roles;
     } passed[] = {
         {"JOURNAL_STREAM=", ~0U},
-        {"CREDENTIALS_DIRECTORY=", ROLE_KEY | ROLE_NET},
-        {"HOME=", ROLE_KEY | ROLE_INIT},
+        {"CREDENTIALS_DIRECTORY=", ROLE_KEY | ROLE_NET | ROLE_NET_TLS},
+        {"HOME=", ROLE_KEY | ROLE_NET_TLS | ROLE_INIT},
 #ifdef __SANITIZE_ADDRESS__
         {"ASAN_OPTIONS=", ~0U},
         {"UBSAN_OPTIONS=", ~0U},
@@ -52,6 +56,8 @@ static void child_environment(enum role role, char *out[ENVIRONMENT_MAX + 1])
             if (n < ENVIRONMENT_MAX && (passed[i].roles & (unsigned int)role) &&
                 strncmp(*variable, passed[i].prefix, strlen(passed[i].prefix)) == 0)
                 out[n++] = *variable;
+    if (role == ROLE_FRONT && n < ENVIRONMENT_MAX)
+        out[n++] = started;
     out[n] = NULL;
 }
 
@@ -83,7 +89,7 @@ static int place(int fd, int number)
 /* In the child: only what exec needs. Returns only on failure. */
 static void become(const struct spawn *s, int config_fd, pid_t parent)
 {
-    char *environment[ENVIRONMENT_MAX + 1];
+    char *environment[ENVIRONMENT_MAX + 1], started[sizeof(STARTED_VARIABLE) + 24];
     char *argv[] = {(char *)(uintptr_t)"dpop-agent", (char *)(uintptr_t)"--role", (char *)(uintptr_t)spawn_role_name(s->role),
                     (char *)(uintptr_t)s->name, NULL};
     sigset_t none;
@@ -103,7 +109,8 @@ static void become(const struct spawn *s, int config_fd, pid_t parent)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
         return;
-    child_environment(s->role, environment);
+    (void)snprintf(started, sizeof(started), STARTED_VARIABLE "=%" PRIu64, s->started);
+    child_environment(s->role, started, environment);
     (void)execve(SELF, argv, environment);
 }
 

@@ -15,6 +15,7 @@ struct spawn {
     int channel_fd;           /* becomes CHANNEL_FD */
     int listen_fd;            /* becomes LISTEN_FD; -1: none */
     struct span configuration; /* the slice, behind CONFIG_FD */
+    uint64_t started;          /* when the agent was: for the front, which a reload replaces */
 };
 
 enum status spawn_child(const struct spawn *s, pid_t *pid, struct error *err) MUST_CHECK;

@@ -128,6 +128,15 @@ void json_bool(struct json *j, const char *key, bool value)
     buffer_put_text(&j->out, value ? "true" : "false");
 }
 
+void json_raw(struct json *j, const char *key, struct span json)
+{
+    put_key(j, key);
+    if (json.data == NULL)
+        buffer_put_text(&j->out, "null");
+    else
+        buffer_put(&j->out, json.data, json.len);
+}
+
 int json_print(struct json *j, FILE *file)
 {
     buffer_put_text(&j->out, "\n");

@@ -22,6 +22,7 @@ void json_span(struct json *j, const char *key, struct span text); /* absent: nu
 void json_text(struct json *j, const char *key, const char *text); /* NULL: null */
 void json_number(struct json *j, const char *key, uint64_t number);
 void json_bool(struct json *j, const char *key, bool value);
+void json_raw(struct json *j, const char *key, struct span json); /* a JSON value as it is; absent: null */
 bool json_can_hold(struct span text); /* it is UTF-8, so that nothing in it is replaced */
 int json_print(struct json *j, FILE *file) MUST_CHECK; /* with a newline, flushed; -1: it could not be written */
 

@@ -17,8 +17,9 @@
 #define LONGEST_TIMEOUT 86400
 
 static const struct verb *const verbs[] = {
-    &verb_init,    &verb_status, &verb_key_list, &verb_key_show, &verb_profile_list,
-    &verb_proof,   &verb_token,  &verb_headers,  &verb_request,
+    &verb_init,     &verb_status,       &verb_login,        &verb_logout,  &verb_register, &verb_reload,
+    &verb_key_list, &verb_key_show,     &verb_key_csr,      &verb_key_cert, &verb_profile_list, &verb_profile_test,
+    &verb_proof,    &verb_token,        &verb_introspect,   &verb_headers, &verb_request,  &verb_trace,
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -36,8 +37,8 @@ static const struct option global_options[] = {
 static const char global_help[] =
     "Options of every command:\n"
     "  --socket PATH      the agent's socket ($DPOP_AGENT_SOCKET; the user's; the system's)\n"
-    "  --timeout SECONDS  for each call of the agent (default 30)\n"
-    "  --json             one JSON value on standard output, errors included\n"
+    "  --timeout SECONDS  for each call of the agent (default 30); login: for the user\n"
+    "  --json             JSON on standard output, errors included\n"
     "  -h, --help         this help, or a command's\n"
     "  -V, --version      the version\n";
 
@@ -62,7 +63,7 @@ static int print_help(const struct verb *verb)
         (void)printf("usage: dpop [options] COMMAND [options] [arguments]\n\n"
                      "Proofs, tokens and requests with DPoP (RFC 9449), through a running dpop-agent.\n\nCommands:\n");
         for (size_t i = 0; i < VERB_COUNT; i++)
-            (void)printf("  %-13s %-20s %s\n", verbs[i]->name, verbs[i]->arguments, verbs[i]->summary);
+            (void)printf("  %-13s %-21s %s\n", verbs[i]->name, verbs[i]->arguments, verbs[i]->summary);
         (void)printf("\n");
     }
     (void)printf("%s\n%s", global_help, exit_help);
@@ -118,6 +119,17 @@ static void bad_option(struct line *line, char **argv, int c)
     mistake(line, "option %s %s", word, c == ':' ? "needs a value" : "is unknown, unclear, or takes no value");
 }
 
+/* An option of the verb that is a text: into its struct. */
+static bool take_text(struct command *cmd, const struct verb *verb, int c)
+{
+    for (const struct text_option *t = verb->texts; t != NULL && t->c != 0; t++)
+        if (t->c == c) {
+            *(const char **)((char *)cmd->options + t->offset) = optarg;
+            return true;
+        }
+    return false;
+}
+
 static void combine(struct option *out, const struct option *own)
 {
     for (; own != NULL && own->name != NULL; own++)
@@ -140,7 +152,8 @@ static int read_options(struct command *cmd, struct line *line, int argc, char *
     for (int c; (c = getopt_long(argc, argv, shorts, options, NULL)) != -1;) {
         if (c == '?' || c == ':')
             bad_option(line, argv, c);
-        else if (!take_global(cmd, line, c) && (wrong = verb->option(cmd, c, optarg)) != NULL)
+        else if (!take_global(cmd, line, c) && !take_text(cmd, verb, c) &&
+                 (wrong = verb->option(cmd, c, optarg)) != NULL)
             mistake(line, "%s", wrong);
     }
     return optind;
@@ -166,22 +179,36 @@ static bool begins_verb(const char *word)
     return false;
 }
 
+/* There is no such verb: says which ones begin with its first word. */
+static void no_such_verb(struct line *line, const char *one, const char *two)
+{
+    char others[128] = "";
+    for (size_t i = 0; begins_verb(one) && i < VERB_COUNT; i++)
+        if (strncmp(verbs[i]->name, one, strlen(one)) == 0 && verbs[i]->name[strlen(one)] == ' ') {
+            size_t len = strlen(others);
+            (void)snprintf(others + len, sizeof(others) - len, "%s%s", len > 0 ? ", " : "; there are: ",
+                           verbs[i]->name);
+        }
+    mistake(line, "there is no command \"%.40s%s%.40s\"%s", one, two != NULL ? " " : "", two != NULL ? two : "",
+            others);
+}
+
 /* Reads up to the verb's last word. Returns the number of words of the line that are used up. */
 static int read_verb(struct command *cmd, struct line *line, int argc, char **argv)
 {
     int used = read_options(cmd, line, argc, argv, true);
     if (used >= argc)
         return used;
-    const char *word = argv[used];
+    const char *word = argv[used], *second = NULL;
     if (begins_verb(word)) {
         used += read_options(cmd, line, argc - used, argv + used, true);
         if (used < argc)
-            line->verb = find_verb(word, argv[used]);
+            line->verb = find_verb(word, second = argv[used]);
     } else {
         line->verb = find_verb(word, NULL);
     }
     if (line->verb == NULL)
-        mistake(line, "there is no command \"%s\"", word);
+        no_such_verb(line, word, second);
     return used;
 }
 
@@ -200,7 +227,7 @@ static int run_line(struct command *cmd, struct line *line, int argc, char **arg
     int used = read_verb(cmd, line, argc, argv);
     const struct verb *verb = line->verb;
     if (verb != NULL && verb->options_size > 0 && (cmd->options = calloc(1, verb->options_size)) == NULL)
-        return report_local(cmd, "out of memory");
+        return report_local(cmd, NULL, "out of memory");
     if (used < argc)
         used += read_options(cmd, line, argc - used, argv + used, false);
     if (line->help)

@@ -42,6 +42,7 @@ static const char *or_null(const char *text)
 void report_put_error(struct json *j, const struct dpop_error *err)
 {
     json_open(j, "error", '{');
+    json_text(j, "stage", or_null(err->stage));
     if (err->status >= 0)
         json_number(j, "status", (uint64_t)err->status);
     else
@@ -52,15 +53,17 @@ void report_put_error(struct json *j, const struct dpop_error *err)
     json_bool(j, "retryable", err->retryable != 0);
     json_number(j, "retry_after", err->retry_after);
     json_number(j, "http_status", (uint64_t)err->http_status);
-    json_text(j, "oauth_error", or_null(err->oauth_error));
-    json_text(j, "oauth_description", or_null(err->oauth_description));
-    json_text(j, "oauth_uri", or_null(err->oauth_uri));
+    json_text(j, "error", or_null(err->oauth_error));
+    json_text(j, "error_description", or_null(err->oauth_description));
+    json_text(j, "error_uri", or_null(err->oauth_uri));
     json_close(j, '}');
 }
 
 static void print_text(const struct dpop_error *err)
 {
     (void)fprintf(stderr, "dpop: %s\n", err->message);
+    if (err->stage[0] != '\0')
+        (void)fprintf(stderr, "  stage: %s\n", err->stage);
     if (err->oauth_error[0] != '\0')
         (void)fprintf(stderr, "  server: %s%s%s\n", err->oauth_error, err->oauth_description[0] != '\0' ? ": " : "",
                       err->oauth_description);
@@ -99,7 +102,7 @@ int report_usage(const struct command *cmd, const char *format, ...)
     return report_error(cmd, &err);
 }
 
-int report_local(const struct command *cmd, const char *format, ...)
+int report_local(const struct command *cmd, const char *next, const char *format, ...)
 {
     struct dpop_error err;
     char message[sizeof(err.message)];
@@ -107,7 +110,7 @@ int report_local(const struct command *cmd, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(message, sizeof(message), format, args);
     va_end(args);
-    (void)failure_set(&err, STATUS_INTERNAL, NULL, "%s", message);
+    (void)failure_set(&err, STATUS_INTERNAL, next, "%s", message);
     return report_error(cmd, &err);
 }
 

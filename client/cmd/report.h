@@ -4,8 +4,8 @@
  *     dpop: key "work" is absent: no token "x"            on standard error
  *       next: plug it in or check uri in [key work]
  *
- * With --json standard output gets one object, {"error": {"status", "name", "message", "next", "http_status", …}}, so
- * that it is valid JSON whatever happens.
+ * With --json standard output gets one object, {"error": {"stage", "status", "name", "message", "next", …}}, so that it
+ * is valid JSON whatever happens.
  */
 #ifndef CMD_REPORT_H
 #define CMD_REPORT_H
@@ -15,7 +15,8 @@
 
 int report_error(const struct command *cmd, const struct dpop_error *err); /* the exit status */
 int report_usage(const struct command *cmd, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int report_local(const struct command *cmd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int report_local(const struct command *cmd, const char *next, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* A remark on standard error that changes nothing, in both forms. */
 void report_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -23,7 +23,8 @@ int request_body_open(struct request_body *b, const char *data, struct dpop_erro
         const char *why = fd >= 0 && S_ISDIR(st.st_mode) ? "is a folder" : strerror(errno);
         if (fd >= 0)
             (void)close(fd);
-        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "the body %s cannot be read: %s", path, why);
+        return failure_set(err, STATUS_INVALID_ARGUMENT, "name a file that exists and that you may read: -d @FILE",
+                           "the body %s cannot be read: %s", path, why);
     }
     b->fd = fd;
     b->start = S_ISREG(st.st_mode) ? lseek(fd, 0, SEEK_CUR) : -1;

@@ -29,6 +29,8 @@ static int refused(struct request_sink *s)
 {
     (void)snprintf(s->failure, sizeof(s->failure), "%s cannot be written: %s",
                    s->path != NULL ? s->path : "standard output", strerror(errno));
+    s->next =
+        s->path != NULL ? "check that the folder exists and may be written to, or name another file with -o" : NULL;
     return -1;
 }
 

@@ -18,6 +18,7 @@ struct request_sink {
     struct buffer head; /* with json: the header lines */
     struct buffer body; /* with json and no path */
     char failure[256];  /* why a callback refused; empty: none did */
+    const char *next;   /* what to do then; or NULL */
 };
 
 void request_sink_init(struct request_sink *s, const char *path, bool json, bool include);

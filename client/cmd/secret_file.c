@@ -33,7 +33,7 @@ int secret_file_read(struct buffer *out, const char *path, struct dpop_error *er
     bool is_stdin = strcmp(path, "-") == 0;
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s cannot be opened: %m", path);
+        return failure_set(err, STATUS_INVALID_ARGUMENT, SECRET_FILE_NEXT, "%s cannot be opened: %m", path);
     buffer_init(out, MOST + CHUNK + 1);
     int result = read_all(fd, out), error = errno;
     if (!is_stdin)
@@ -44,9 +44,10 @@ int secret_file_read(struct buffer *out, const char *path, struct dpop_error *er
         result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s holds more than %d bytes", path,
                              LIMIT_ACCESS_TOKEN);
     else if (result != 0)
-        result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s cannot be read: %s", path, strerror(error));
+        result = failure_set(err, STATUS_INVALID_ARGUMENT, SECRET_FILE_NEXT, "%s cannot be read: %s", path,
+                             strerror(error));
     else if (out->len == 0 || memchr(out->data, '\0', out->len) != NULL)
-        result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s holds no access token", path);
+        result = failure_set(err, STATUS_INVALID_ARGUMENT, NULL, "%s is empty, or holds a NUL byte", path);
     if (result != DPOP_OK)
         buffer_free(out);
     else

@@ -112,5 +112,10 @@ void show_profile_json(struct json *j, const struct profile_info *profile)
     json_span(j, "state", profile->state);
     json_span(j, "reason", profile->reason);
     json_number(j, "expires_in", profile->expires_in);
+    json_span(j, "login", profile->login);
+    json_span(j, "login_reason", profile->login_reason);
+    json_span(j, "subject", profile->subject);
+    json_bool(j, "persisted", profile->persisted);
+    json_span(j, "dpop", profile->dpop);
     json_close(j, '}');
 }

@@ -73,7 +73,7 @@ static void make_printable(struct buffer *shown)
 
 void trace_line(struct buffer *shown, struct span line, bool sent)
 {
-    struct span name, scheme, rest = line;
+    struct span name = span_of(NULL, 0), scheme = name, rest = line;
     buffer_put_text(shown, sent ? "> " : "< ");
     if (sent && (named(line, "Authorization") || named(line, "Proxy-Authorization")) && split(&rest, ':', &name)) {
         while (rest.len > 0 && rest.data[0] == ' ')

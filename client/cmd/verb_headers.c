@@ -1,4 +1,7 @@
-/* dpop headers PROFILE METHOD URL: both headers of one send, two lines that `curl -H @-` reads. */
+/*
+ * dpop headers PROFILE METHOD URL: both headers of one send, two lines that `curl -H @-` reads. A Bearer token, which
+ * the profile has to allow, has no proof beside it: then it is one line.
+ */
 #include "command.h"
 #include "report.h"
 
@@ -8,7 +11,9 @@ static int print(const struct command *cmd, const struct dpop_authorization *a)
 {
     struct json j;
     if (!cmd->json) {
-        (void)printf("Authorization: %s\nDPoP: %s\n", a->authorization, a->dpop);
+        (void)printf("Authorization: %s\n", a->authorization);
+        if (a->dpop != NULL)
+            (void)printf("DPoP: %s\n", a->dpop);
         return report_printed();
     }
     json_init(&j);
@@ -16,7 +21,8 @@ static int print(const struct command *cmd, const struct dpop_authorization *a)
     json_text(&j, "url", a->url);
     json_open(&j, "headers", '{');
     json_text(&j, "Authorization", a->authorization);
-    json_text(&j, "DPoP", a->dpop);
+    if (a->dpop != NULL)
+        json_text(&j, "DPoP", a->dpop);
     json_close(&j, '}');
     json_close(&j, '}');
     return report_json(&j);
@@ -45,7 +51,7 @@ static int run(struct command *cmd, char **operands, int count)
 const struct verb verb_headers = {
     .name = "headers",
     .arguments = "PROFILE METHOD URL",
-    .summary = "Print both headers for one request, for curl -H @-",
+    .summary = "Print the headers for one request, for curl -H @-",
     .help = "",
     .short_options = "",
     .min_operands = 3,

@@ -17,15 +17,11 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *take_option(struct command *cmd, int c, char *value)
-{
-    struct options *o = cmd->options;
-    if (c == 'n')
-        o->name = value;
-    else
-        o->module = value;
-    return NULL;
-}
+static const struct text_option texts[] = {
+    {'n', offsetof(struct options, name)},
+    {'m', offsetof(struct options, module)},
+    {0, 0},
+};
 
 static int print(const struct command *cmd, const struct init_answer *a)
 {
@@ -75,6 +71,6 @@ const struct verb verb_init = {
     .short_options = "",
     .long_options = long_options,
     .options_size = sizeof(struct options),
-    .option = take_option,
+    .texts = texts,
     .run = run,
 };

@@ -16,31 +16,14 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static const char *take_option(struct command *cmd, int c, char *value)
-{
-    struct options *o = cmd->options;
-    switch (c) {
-    case 'p':
-        o->profile = value;
-        break;
-    case 'k':
-        o->key = value;
-        break;
-    case 'n':
-        o->nonce = value;
-        break;
-    case 't':
-        o->token_file = value;
-        break;
-    default:
-        o->ath = value;
-    }
-    if (o->profile != NULL && o->key != NULL)
-        return "give --profile or --key, not both";
-    if (o->token_file != NULL && o->ath != NULL)
-        return "give --token-file or --ath, not both";
-    return NULL;
-}
+static const struct text_option texts[] = {
+    {'p', offsetof(struct options, profile)},
+    {'k', offsetof(struct options, key)},
+    {'n', offsetof(struct options, nonce)},
+    {'t', offsetof(struct options, token_file)},
+    {'a', offsetof(struct options, ath)},
+    {0, 0},
+};
 
 static int print(const struct command *cmd, const struct dpop_proof *proof)
 {
@@ -66,6 +49,10 @@ static int run(struct command *cmd, char **operands, int count)
     struct dpop_error err;
     int status = DPOP_OK;
     (void)count;
+    if (o->profile != NULL && o->key != NULL)
+        return report_usage(cmd, "give --profile or --key, not both");
+    if (o->token_file != NULL && o->ath != NULL)
+        return report_usage(cmd, "give --token-file or --ath, not both");
     buffer_init(&token, 0);
     if (o->token_file != NULL)
         status = secret_file_read(&token, o->token_file, &err);
@@ -102,6 +89,6 @@ const struct verb verb_proof = {
     .min_operands = 2,
     .max_operands = 2,
     .options_size = sizeof(struct options),
-    .option = take_option,
+    .texts = texts,
     .run = run,
 };

@@ -53,13 +53,17 @@ static const char *add_header(struct options *o, const char *line)
     return NULL;
 }
 
+static const struct text_option texts[] = {
+    {'X', offsetof(struct options, method)},
+    {'o', offsetof(struct options, path)},
+    {OPTION_CA_FILE, offsetof(struct options, ca_file)},
+    {0, 0},
+};
+
 static const char *take_option(struct command *cmd, int c, char *value)
 {
     struct options *o = cmd->options;
     switch (c) {
-    case 'X':
-        o->method = value;
-        break;
     case 'H':
         return add_header(o, value);
     case 'd':
@@ -70,14 +74,8 @@ static const char *take_option(struct command *cmd, int c, char *value)
     case 'i':
         o->include = true;
         break;
-    case 'o':
-        o->path = value;
-        break;
     case 'v':
         o->verbose = true;
-        break;
-    case OPTION_CA_FILE:
-        o->ca_file = value;
         break;
     case OPTION_CONNECT_TIMEOUT:
         return command_seconds(value, LONGEST, &o->connect_timeout) == 0
@@ -148,7 +146,7 @@ static int conclude(const struct command *cmd, struct request_sink *sink, const 
 {
     bool answered = result->http_status != 0 && status != DPOP_CURL_TRANSFER_FAILED;
     if (request_sink_finish(sink) != 0)
-        return report_local(cmd, "%s", sink->failure);
+        return report_local(cmd, sink->next, "%s", sink->failure);
     int exit_status = report_exit_status(status);
     if (status == DPOP_OK && result->http_status >= 400)
         exit_status = EXIT_HTTP_ERROR;
@@ -157,7 +155,8 @@ static int conclude(const struct command *cmd, struct request_sink *sink, const 
         return printed != 0 ? printed : exit_status;
     }
     if (status != DPOP_OK) {
-        err->http_status = (int)result->http_status;
+        if (result->http_status != 0)
+            err->http_status = (int)result->http_status;
         return report_error(cmd, err);
     }
     return exit_status;
@@ -250,6 +249,7 @@ const struct verb verb_request = {
     .min_operands = 2,
     .max_operands = 2,
     .options_size = sizeof(struct options),
+    .texts = texts,
     .option = take_option,
     .run = run,
     .clear = clear_options,

@@ -39,6 +39,24 @@ static int show_key(const struct walk *w, struct span item)
     return DPOP_OK;
 }
 
+/* Who is logged in, and what is not as one might expect. */
+static void print_login(const struct profile_info *p)
+{
+    bool logged_in = span_is(p->login, "logged in");
+    if (p->login.len > 0) {
+        (void)printf("                 login: %.*s", SHOW(p->login));
+        if (p->subject.len > 0)
+            (void)printf(" as %.*s", SHOW(p->subject));
+        (void)printf("%s\n", logged_in ? (p->persisted ? ", kept on disk" : ", in memory only") : "");
+    }
+    if (p->login_reason.len > 0)
+        (void)printf("                 reason: %.*s\n", SHOW(p->login_reason));
+    if (span_is(p->login, "login required"))
+        (void)printf("                 next: dpop login %.*s\n", SHOW(p->name));
+    if (p->dpop.len > 0 && !span_is(p->dpop, "required"))
+        (void)printf("                 dpop: %.*s: Bearer access tokens are accepted\n", SHOW(p->dpop));
+}
+
 static int show_profile(const struct walk *w, struct span item)
 {
     struct profile_info p;
@@ -55,6 +73,7 @@ static int show_profile(const struct walk *w, struct span item)
     (void)printf(" (key %.*s)\n", SHOW(p.key));
     if (p.reason.len > 0)
         (void)printf("                 reason: %.*s\n", SHOW(p.reason));
+    print_login(&p);
     return DPOP_OK;
 }
 

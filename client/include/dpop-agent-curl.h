@@ -2,8 +2,9 @@
  * libdpop-agent-curl: performs a libcurl easy handle with DPoP. Needs libdpop-agent and libcurl 7.85 or later.
  *
  * Set the URL, the method and the body on the handle as for any other request, then call dpop_curl_perform instead of
- * curl_easy_perform. It adds `Authorization` and `DPoP` headers, gives the agent every answer's nonces and challenges,
- * and sends once more when the agent says that this will help (RFC 9449 sections 8 and 9: a nonce; an expired token).
+ * curl_easy_perform. It adds the headers `Authorization` and `DPoP` (the latter not with a Bearer token, which a profile
+ * has to allow in the agent's configuration), gives the agent every answer's nonces and challenges, and sends once more
+ * when the agent says that this will help (RFC 9449 sections 8 and 9: a nonce; an expired token).
  *
  *  - The callbacks for body and header lines stand in the request, because libcurl cannot tell which ones a handle has.
  *    They see the final answer only: an answer that is followed by another send is dropped, as are 1xx answers.

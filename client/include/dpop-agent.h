@@ -10,7 +10,8 @@
  *         dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = url},
  *                              &auth, &err))
  *         fprintf(stderr, "%s; %s\n", err.message, err.next);
- *     ... send GET auth.url with the headers "Authorization: " auth.authorization and "DPoP: " auth.dpop ...
+ *     ... send GET auth.url with the headers "Authorization: " auth.authorization and, unless it is NULL,
+ *         "DPoP: " auth.dpop ...
  *     ... then dpop_agent_outcome() says whether the answer stands or is worth another send ...
  *     dpop_authorization_clear(&auth);
  *     dpop_agent_close(&agent);
@@ -26,6 +27,9 @@
  *    gives DPOP_AGENT_UNREACHABLE.
  *  - One handle belongs to one thread at a time; there is no global state, no signal is raised, no descriptor is
  *    inherited.
+ *  - Zero the structs that you fill: members that a later version adds are then at their defaults. Structs that grow
+ *    change the library's soname and the version of its symbols (now LIBDPOP_AGENT_1), so that a program runs with
+ *    the library it was compiled for, or not at all.
  */
 #ifndef DPOP_AGENT_H
 #define DPOP_AGENT_H
@@ -56,7 +60,9 @@ enum dpop_status {
     DPOP_TIMEOUT = 61,
     DPOP_KEY_ABSENT = 62,
     DPOP_KEY_LOCKED = 63,
+    DPOP_NOT_CONFIGURED = 67,
     DPOP_SERVER_UNREACHABLE = 68,
+    DPOP_SERVER_UNAVAILABLE = 69,
     DPOP_AGENT_UNREACHABLE = 73,
     DPOP_LOGIN_REQUIRED = 80,
     DPOP_SERVER_MISBEHAVED = 100,
@@ -85,6 +91,7 @@ struct dpop_error {
     char oauth_error[128];  /* the server's `error` (RFC 6749 section 5.2); may be empty */
     char oauth_description[512];
     char oauth_uri[256];
+    char stage[32];         /* what was being done: "discovery", "token request", "refresh", …; may be empty */
 };
 
 struct dpop_agent; /* a connection */
@@ -121,14 +128,21 @@ struct dpop_token_request {
     uint32_t min_valid;           /* seconds that the token must live at the least; 0: any that has not expired */
     int force;                    /* 1: a new token, whatever the cache holds */
     uint32_t timeout_ms;
+    int raw;                      /* 1: the other members of the server's answer, too */
+    /* Instead of the profile's; at most 65536 bytes each. The first four for token exchange (RFC 8693, grant
+     * token-exchange), the last for a JWT bearer grant (RFC 7523, grant jwt-bearer). */
+    const char *subject_token, *subject_token_type;
+    const char *actor_token, *actor_token_type;
+    const char *assertion;
 };
 struct dpop_token {
     char *access_token;
-    char *token_type;    /* "DPoP" */
+    char *token_type;    /* "DPoP"; "Bearer" only where the profile's dpop option allows it */
     char *scope;         /* NULL: the server did not say, so it is what was asked for (RFC 6749 section 5.1) */
     char *jkt;
     uint32_t expires_in; /* seconds left */
     uint64_t expires_at; /* seconds since 1970, by the agent's wall clock */
+    char *raw;           /* JSON object, never with the refresh token; NULL: not asked for */
 };
 int dpop_agent_token(struct dpop_agent *agent, const struct dpop_token_request *request, struct dpop_token *out,
                      struct dpop_error *err);
@@ -146,8 +160,8 @@ struct dpop_authorize {
 };
 struct dpop_authorization {
     char *url;           /* normalised: send exactly this */
-    char *authorization; /* "DPoP <access token>" */
-    char *dpop;          /* the proof */
+    char *authorization; /* "DPoP <access token>"; "Bearer <access token>" where the profile's dpop option allows it */
+    char *dpop;          /* the proof. NULL with a Bearer token: send no DPoP header then */
     void *attempt;       /* for dpop_agent_outcome and .earlier; opaque */
     size_t attempt_len;
 };
@@ -176,6 +190,21 @@ struct dpop_outcome {
 };
 int dpop_agent_outcome(struct dpop_agent *agent, const struct dpop_outcome *outcome, enum dpop_verdict *verdict,
                        struct dpop_error *err);
+
+/* What the authorization server says about the access token that the agent holds (RFC 7662); none is fetched. */
+struct dpop_introspection_request {
+    const char *profile;
+    const char *scope;            /* which token, as in dpop_token_request */
+    const char *const *resources;
+    uint32_t timeout_ms;
+};
+struct dpop_introspection {
+    int active;   /* 1: the server takes it for good */
+    char *claims; /* JSON object: the server's answer */
+};
+int dpop_agent_introspect(struct dpop_agent *agent, const struct dpop_introspection_request *request,
+                          struct dpop_introspection *out, struct dpop_error *err);
+void dpop_introspection_clear(struct dpop_introspection *introspection);
 
 const char *dpop_status_name(int status); /* "key-absent" */
 const char *dpop_status_text(int status);

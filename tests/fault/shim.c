@@ -190,6 +190,10 @@ WRAP(C_FindObjects, (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_UL
 WRAP(C_GetAttributeValue,
      (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, CK_ULONG count),
      (session, object, attributes, count), NOTHING)
+WRAP(C_GetSessionInfo, (CK_SESSION_HANDLE session, CK_SESSION_INFO *info), (session, info), NOTHING)
+WRAP(C_CreateObject,
+     (CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count, CK_OBJECT_HANDLE *object),
+     (session, attributes, count, object), NOTHING)
 WRAP(C_GenerateKeyPair,
      (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *public_attributes, CK_ULONG public_count,
       CK_ATTRIBUTE *private_attributes, CK_ULONG private_count, CK_OBJECT_HANDLE *public_key,
@@ -234,6 +238,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list)
     shimmed.C_FindObjectsInit = shim_C_FindObjectsInit;
     shimmed.C_FindObjects = shim_C_FindObjects;
     shimmed.C_GetAttributeValue = shim_C_GetAttributeValue;
+    shimmed.C_GetSessionInfo = shim_C_GetSessionInfo;
+    shimmed.C_CreateObject = shim_C_CreateObject;
     shimmed.C_GenerateKeyPair = shim_C_GenerateKeyPair;
     shimmed.C_SignInit = shim_C_SignInit;
     shimmed.C_Sign = shim_C_Sign;

@@ -7,7 +7,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { entries, jose, makeWorld, showLogOnFailure } from './world.mjs';
 import { errorAnswer, helloAnswer, listenAt, politeAgent } from './fake-agent.mjs';
-import { OPERATION_ANSWER, field, frame, operations } from './wire.mjs';
+import { OPERATION_ANSWER, decode, encode, field, frame, messages, operations } from './wire.mjs';
 
 let world;
 showLogOnFailure(() => world);
@@ -17,12 +17,16 @@ before(async () => {
 });
 after(() => world?.stop());
 
-const verbs = ['init', 'status', 'key list', 'key show', 'profile list', 'proof', 'token', 'headers', 'request'];
-// Arguments with which each verb reaches the agent.
+// Arguments with which each verb reaches the agent: those that the world's agent can do at once, and the others.
 const complete = (url) => ({
   init: [], status: [], 'key list': [], 'key show': ['work'], 'profile list': [], proof: ['--profile', 'basic', 'GET', url], token: ['basic'],
   headers: ['basic', 'GET', url], request: ['basic', url],
 });
+const others = {
+  login: ['work'], logout: ['work'], register: ['--name', 'new', '--issuer', 'https://as.example'], reload: [],
+  'key csr': ['--subject', 'CN=app'], 'key cert': ['--subject', 'CN=app'], 'profile test': ['work'], introspect: ['work'], trace: ['work'],
+};
+const verbs = [...Object.keys(complete('')), ...Object.keys(others)];
 
 async function succeeds(...args) {
   const { status, stdout, stderr } = await world.dpop(...args);
@@ -51,7 +55,7 @@ describe('dpop', () => {
 
   test('without an agent ends every verb with exit status 4 and a next step', async () => {
     const socket = join(world.dir, 'nobody');
-    for (const [verb, args] of Object.entries(complete('https://api.example/'))) {
+    for (const [verb, args] of Object.entries({ ...complete('https://api.example/'), ...others })) {
       const { stderr, stdout } = await fails(4, ...verb.split(' '), ...args, '--socket', socket);
       assert.equal(stdout, '');
       assert.match(stderr, /^dpop: no agent at .*nobody/);
@@ -72,7 +76,10 @@ describe('dpop', () => {
 
   test('answers every mistake on the command line with exit status 2, and says what it is', async () => {
     for (const [args, message] of [
-      [[], /command is missing/], [['nonsense'], /no command "nonsense"/], [['key'], /no command "key"/], [['key', 'eat'], /no command/], [['token'], /usage: dpop token/],
+      [[], /command is missing/], [['nonsense'], /no command "nonsense"/], [['key'], /no command "key"; there are: key list, key show, key csr, key cert/],
+      [['key', 'eat'], /no command "key eat"; there are: key list/], [['profile'], /there are: profile list, profile test/], [['token'], /usage: dpop token/],
+      [['--socket', '', 'status'], /socket's path is empty/], [['register', '--name', 'a'], /--issuer .* or --resource/], [['key', 'csr'], /--subject is missing/],
+      [['token', '--subject-token-file', '-', '--assertion-file', '-', 'a'], /standard input/],
       [['token', 'a', 'b'], /usage: dpop token/], [['token', '--min-valid', 'soon', 'basic'], /whole number/], [['token', '--nonsense', 'basic'], /--nonsense/],
       [['proof', '--profile', 'a', '--key', 'b', 'GET', 'https://x/'], /not both/], [['proof', '--ath', 'x', '--token-file', 'y', 'GET', 'https://x/'], /not both/],
       [['status', '--timeout', '0'], /timeout/], [['request', '-d', 'a', '-d', 'b', 'basic', 'https://x/'], /once/], [['request', '-H', 'no colon', 'basic', 'https://x/'], /header/],
@@ -103,6 +110,22 @@ describe('--json', () => {
     assert.match(error.next, /origins/);
     const gone = JSON.parse((await fails(4, '--json', 'status', '--socket', join(world.dir, 'nobody'))).stdout).error;
     assert.deepEqual([gone.name, gone.retryable], ['agent-unreachable', true]);
+  });
+
+  test('gives of every failure stage, status, the server\'s words, retryable and next, whatever the verb', async (t) => {
+    const told = {
+      status: 43, retryable: false, http_status: 400, retry_after: 7, message: 'm', next: 'n', oauth_error: 'invalid_grant', oauth_description: 'd', stage: 'refresh',
+    };
+    const agent = await politeAgent(join(world.dir, 'fake'), ({ request }) => errorAnswer(request, told));
+    t.after(agent.close);
+    for (const [verb, args] of Object.entries({ ...complete('https://api.example/'), ...others })) {
+      const { stdout, stderr } = await fails(3, '--json', ...verb.split(' '), ...args, '--socket', agent.path);
+      assert.deepEqual(JSON.parse(stdout).error, {
+        stage: 'refresh', status: 43, name: 'server-refused', message: 'm', next: 'n', retryable: false, retry_after: 7, http_status: 400,
+        error: 'invalid_grant', error_description: 'd', error_uri: null,
+      }, verb);
+      assert.equal(stderr, '');
+    }
   });
 });
 
@@ -142,7 +165,7 @@ describe('the verbs', () => {
   });
 
   test('profile list has a line for each profile, and in JSON all that it is made of', async () => {
-    assert.match(await succeeds('profile', 'list'), new RegExp(`^jwt +work +no token +private_key_jwt +${world.as.issuer}$`, 'm'));
+    assert.match(await succeeds('profile', 'list'), new RegExp(`^jwt +work +no token +- +required +private_key_jwt +${world.as.issuer}$`, 'm'));
     const profile = (await json('profile', 'list')).find(({ name }) => name === 'jwt');
     assert.deepEqual([profile.key, profile.issuer, profile.client_id, profile.client_authentication, profile.grant, profile.scope, profile.resources, profile.origins],
       ['work', world.as.issuer, 'jwt', 'private_key_jwt', 'client_credentials', 'write read', [world.rs.origin], [world.rs.origin]]);
@@ -153,7 +176,7 @@ describe('the verbs', () => {
     assert.deepEqual(rest, ['']);
     assert.equal(jose.decodeJwt(token).cnf.jkt, world.jkt.work);
     const told = await json('token', 'basic');
-    assert.deepEqual(Object.keys(told), ['access_token', 'token_type', 'expires_in', 'expires_at', 'scope', 'jkt']);
+    assert.deepEqual(Object.keys(told), ['access_token', 'token_type', 'expires_in', 'expires_at', 'scope', 'jkt', 'raw']);
     assert.deepEqual([told.access_token, told.token_type, told.jkt], [token, 'DPoP', world.jkt.work]);
     const other = await json('token', '--scope', 'write', '--resource', world.rs.origin, 'basic');
     assert.equal(jose.decodeJwt(other.access_token).scope, 'write');
@@ -251,5 +274,48 @@ describe('exit statuses', () => {
     const closing = await politeAgent(join(world.dir, 'closing'), () => null);
     t.after(closing.close);
     await fails(4, 'token', 'basic', '--socket', closing.path);
+  });
+});
+
+describe('a login', () => {
+  const answer = (received, name, values) => frame(operations[name] | OPERATION_ANSWER, received.request, encode(messages[`${name}Answer`], values));
+  const login = Buffer.from('handle');
+  // An agent whose login goes on for as many waits as it is told, and that counts what it is asked.
+  const loginAgent = (asked, waits, end) => politeAgent(join(world.dir, 'fake'), (received) => {
+    const name = Object.keys(operations).find((key) => operations[key] === received.operation);
+    asked.push({ name, ...decode(messages[`${name}Request`], received.fields) });
+    if (name === 'loginBegin') return answer(received, name, { login, url: 'https://as.example/authorize?a=b', expires_in: 60 });
+    if (name === 'loginCancel') return answer(received, name, {});
+    return asked.filter((one) => one.name === 'loginWait').length > waits ? end(received) : errorAnswer(received.request, { status: 61, message: 'it goes on' });
+  });
+
+  test('is waited for in short calls, and ends with what the agent says', async (t) => {
+    const asked = [];
+    const agent = await loginAgent(asked, 3, (received) => answer(received, 'loginWait', { profile: 'work', subject: 'alice', expires_in: 60, refresh: true, persisted: true }));
+    t.after(agent.close);
+    const { status, stdout, stderr } = await world.dpop('login', '--no-browser', '--json', 'work', '--socket', agent.path);
+    assert.equal(status, 0, stderr);
+    const [begun, done] = stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual([begun.event, begun.url, begun.expires_in], ['begun', 'https://as.example/authorize?a=b', 60]);
+    assert.deepEqual([done.event, done.subject, done.persisted, done.note], ['logged in', 'alice', true, null]);
+    assert.deepEqual(asked.map(({ name }) => name), ['loginBegin', 'loginWait', 'loginWait', 'loginWait', 'loginWait']);
+    assert.ok(asked.slice(1).every((one) => one.login.equals(login) && one.timeout <= 1000));
+  });
+
+  test('that failed because a request to the server timed out is not waited for again', async (t) => {
+    const asked = [];
+    const agent = await loginAgent(asked, 0, ({ request }) => errorAnswer(request, { status: 61, message: 'too late', stage: 'token request' }));
+    t.after(agent.close);
+    const { stderr } = await fails(4, 'login', '--no-browser', 'work', '--socket', agent.path);
+    assert.match(stderr, /^dpop: too late\n {2}stage: token request$/m);
+    assert.equal(asked.length, 2);
+  });
+
+  test('is cancelled when --timeout has passed', async (t) => {
+    const asked = [];
+    const agent = await loginAgent(asked, Infinity);
+    t.after(agent.close);
+    await fails(4, 'login', '--no-browser', '--timeout', '1', 'work', '--socket', agent.path);
+    assert.deepEqual(asked.at(-1), { name: 'loginCancel', login });
   });
 });

@@ -83,7 +83,8 @@ describe("a user's agent", () => {
       if (name === 'supervisor') continue;
       assert.ok(!environment.includes('canary-environment'), name);
       const names = environment.split('\0').filter(Boolean).map((variable) => variable.split('=')[0]);
-      const allowed = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS', 'JOURNAL_STREAM', ...(name.startsWith('key') ? ['HOME', 'SOFTHSM2_CONF'] : [])];
+      const allowed = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS', 'JOURNAL_STREAM', ...(name === 'front' ? ['DPOP_AGENT_STARTED'] : []),
+        ...(name.startsWith('key') ? ['HOME', 'SOFTHSM2_CONF'] : [])];
       assert.deepEqual(names.filter((each) => !allowed.includes(each)), [], name);
       assert.match(cmdline, /^dpop-agent\0--role\0/);
       assert.equal(await ownerOf(`/proc/${pid}/environ`), 0, `${name} is not dumpable`);

@@ -16,11 +16,14 @@ export const HEADER_SIZE = 12;
 
 export const operations = {
   hello: 1, status: 2, keys: 3, profiles: 4, proof: 5, token: 6, authorize: 7, outcome: 8, init: 9,
+  loginBegin: 10, loginWait: 11, loginRedirect: 12, loginCancel: 13, logout: 14, introspect: 15, profileTest: 16, trace: 17,
+  register: 18, keyCsr: 19, keyCert: 20, reload: 21,
 };
 export const OPERATION_ANSWER = 0x8000;
 export const OPERATION_ERROR = 0xffff;
 
 export const verdicts = ['none', 'done', 'retry', 'refresh', 'login', 'fail'];
+export const checkResults = ['none', 'passed', 'failed', 'not tried', 'warning'];
 
 export const statuses = {
   0: 'ok', 1: 'malformed', 2: 'unknown-operation', 3: 'unsupported-field', 4: 'too-large', 5: 'version', 6: 'hello-required',
@@ -45,8 +48,11 @@ const keyInfo = {
 const profileInfo = {
   name: [1, 'text'], key: [2, 'text'], issuer: [3, 'text'], token_endpoint: [4, 'text'], client_id: [5, 'text'],
   client_authentication: [6, 'text'], grant: [7, 'text'], scope: [8, 'text'], resources: [9, 'texts'],
-  origins: [10, 'texts'], state: [11, 'text'], reason: [12, 'text'], expires_in: [13, 'u32'],
+  origins: [10, 'texts'], state: [11, 'text'], reason: [12, 'text'], expires_in: [13, 'u32'], login: [14, 'text'],
+  login_reason: [15, 'text'], subject: [16, 'text'], persisted: [17, 'bool'], dpop: [18, 'text'],
 };
+const checkInfo = { name: [1, 'text'], result: [2, 'u16'], detail: [3, 'text'], next: [4, 'text'] };
+const traceEntry = { sequence: [1, 'u64'], time: [2, 'u64'], text: [3, 'bytes'] };
 
 export const messages = {
   helloRequest: { version_min: [1, 'u16'], version_max: [2, 'u16'], client: [3, 'text'] },
@@ -68,11 +74,12 @@ export const messages = {
   proofAnswer: { proof: [1, 'text'], htu: [2, 'text'], jkt: [3, 'text'] },
   tokenRequest: {
     profile: [1, 'text'], scope: [2, 'text'], resources: [3, 'texts'], min_valid: [4, 'u32'], force: [5, 'bool'],
-    timeout: [6, 'u32'],
+    timeout: [6, 'u32'], raw: [7, 'bool'], subject_token: [8, 'bytes'], subject_token_type: [9, 'text'],
+    actor_token: [10, 'bytes'], actor_token_type: [11, 'text'], assertion: [12, 'bytes'],
   },
   tokenAnswer: {
     access_token: [1, 'text'], token_type: [2, 'text'], expires_in: [3, 'u32'], expires_at: [4, 'u64'], scope: [5, 'text'],
-    jkt: [6, 'text'],
+    jkt: [6, 'text'], raw: [7, 'text'],
   },
   authorizeRequest: {
     profile: [1, 'text'], htm: [2, 'text'], url: [3, 'bytes'], attempt: [4, 'bytes'], scope: [5, 'text'],
@@ -88,11 +95,52 @@ export const messages = {
   initAnswer: {
     uri: [1, 'text'], jkt: [2, 'text'], configuration: [3, 'text'], token_folder: [4, 'text'], pin_file: [5, 'text'],
   },
+  loginBeginRequest: { profile: [1, 'text'], device: [2, 'bool'], timeout: [3, 'u32'] },
+  loginBeginAnswer: {
+    login: [1, 'bytes'], url: [2, 'text'], redirect_uri: [3, 'text'], user_code: [4, 'text'], verification_uri: [5, 'text'],
+    verification_uri_complete: [6, 'text'], expires_in: [7, 'u32'],
+  },
+  loginWaitRequest: { login: [1, 'bytes'], timeout: [2, 'u32'] },
+  loginWaitAnswer: {
+    profile: [1, 'text'], subject: [2, 'text'], scope: [3, 'text'], jkt: [4, 'text'], token_type: [5, 'text'],
+    expires_in: [6, 'u32'], refresh: [7, 'bool'], persisted: [8, 'bool'], note: [9, 'text'],
+  },
+  loginRedirectRequest: { login: [1, 'bytes'], url: [2, 'bytes'] },
+  loginRedirectAnswer: {},
+  loginCancelRequest: { login: [1, 'bytes'] },
+  loginCancelAnswer: {},
+  logoutRequest: { profile: [1, 'text'], timeout: [2, 'u32'] },
+  logoutAnswer: { logged_in: [1, 'bool'], revoked: [2, 'bool'], note: [3, 'text'] },
+  introspectRequest: { profile: [1, 'text'], scope: [2, 'text'], resources: [3, 'texts'], timeout: [4, 'u32'] },
+  introspectAnswer: { active: [1, 'bool'], claims: [2, 'text'] },
+  profileTestRequest: { profile: [1, 'text'], timeout: [2, 'u32'] },
+  profileTestAnswer: { checks: [1, checkInfo] },
+  traceRequest: { profile: [1, 'text'], after: [2, 'u64'], timeout: [3, 'u32'] },
+  traceAnswer: { entries: [1, traceEntry] },
+  registerRequest: {
+    name: [1, 'text'], key: [2, 'text'], issuer: [3, 'text'], resource: [4, 'text'], client_authentication: [5, 'text'],
+    grant: [6, 'text'], scope: [7, 'text'], origins: [8, 'texts'], client_name: [9, 'text'],
+    initial_access_token: [10, 'bytes'], ca_file: [11, 'text'], allow_http_loopback: [12, 'bool'], timeout: [13, 'u32'],
+  },
+  registerAnswer: {
+    profile: [1, 'text'], issuer: [2, 'text'], client_id: [3, 'text'], client_authentication: [4, 'text'],
+    configuration: [5, 'text'], secret_file: [6, 'text'],
+  },
+  keyCsrRequest: { key: [1, 'text'], subject: [2, 'text'], timeout: [3, 'u32'] },
+  keyCsrAnswer: { pem: [1, 'bytes'] },
+  keyCertRequest: { key: [1, 'text'], subject: [2, 'text'], days: [3, 'u32'], timeout: [4, 'u32'] },
+  keyCertAnswer: { pem: [1, 'bytes'] },
+  reloadRequest: {},
+  reloadAnswer: {},
   error: {
     status: [1, 'u16'], retryable: [2, 'bool'], http_status: [3, 'u16'], retry_after: [4, 'u32'], message: [5, 'text'],
     next: [6, 'text'], oauth_error: [7, 'text'], oauth_description: [8, 'text'], oauth_uri: [9, 'text'],
+    stage: [10, 'text'],
   },
 };
+
+// A profile's name alone stands for { profile: name }.
+const forProfile = (values) => (typeof values === 'string' ? { profile: values } : values);
 
 const numberSizes = { bool: 1, u16: 2, u32: 4, u64: 8 };
 const repeated = (type) => typeof type === 'object' || type === 'texts' || type === 'bytesList';
@@ -249,9 +297,34 @@ class Connection {
   async keys() { return (await this.call('keys')).keys; }
   async profiles() { return (await this.call('profiles')).profiles; }
   proof(values) { return this.call('proof', values); }
-  token(values) { return this.call('token', typeof values === 'string' ? { profile: values } : values); }
+  token(values) { return this.call('token', forProfile(values)); }
   authorize(values) { return this.call('authorize', values); }
   init(values = {}) { return this.call('init', values); }
+  // Logins: begin gives { login, url, … }; wait, redirect and cancel take it, or its handle.
+  loginBegin(values) { return this.call('loginBegin', forProfile(values)); }
+  loginWait(login, values = {}) { return this.call('loginWait', { login: login.login ?? login, ...values }); }
+  loginRedirect(login, url) { return this.call('loginRedirect', { login: login.login ?? login, url }); }
+  loginCancel(login) { return this.call('loginCancel', { login: login.login ?? login }); }
+  logout(values) { return this.call('logout', forProfile(values)); }
+  // { active, claims }, the claims parsed
+  async introspect(values) {
+    const answer = await this.call('introspect', forProfile(values));
+    return { ...answer, claims: JSON.parse(answer.claims) };
+  }
+  // [{ name, result: 'passed' | 'failed' | 'not tried' | 'warning', detail, next }]
+  async profileTest(values) {
+    const { checks } = await this.call('profileTest', forProfile(values));
+    return checks.map((check) => ({ ...check, result: checkResults[check.result] ?? check.result }));
+  }
+  // [{ sequence, time, text }], the text as string
+  async trace(values) {
+    const { entries } = await this.call('trace', forProfile(values));
+    return entries.map((entry) => ({ ...entry, text: entry.text.toString() }));
+  }
+  register(values) { return this.call('register', values); }
+  async keyCsr(values) { return (await this.call('keyCsr', values)).pem.toString(); }
+  async keyCert(values) { return (await this.call('keyCert', values)).pem.toString(); }
+  reload() { return this.call('reload'); }
 
   // { verdict: 'done' | 'retry' | …, reason }
   async outcome(values) {

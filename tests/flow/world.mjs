@@ -8,7 +8,7 @@
 //
 // A profile is { option: value } of dpop-agent.conf, laid over what its client's kind needs (see profileOptions): null
 // leaves an option out, an array repeats it; `client` is 'basic', 'post' or 'jwt' (default: the profile's name, else
-// basic). The agent's log is in world.log(); a log with a sanitizer's report fails stop().
+// basic), or one that addClient (login-steps.mjs) made. The agent's log is in world.log(); a log with a sanitizer's report fails stop().
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -185,12 +185,15 @@ const authentications = { basic: 'client_secret_basic', post: 'client_secret_pos
 
 // What a profile of this client needs at the world's servers.
 function profileOptions(world, name, { client = name in authentications ? name : 'basic', ...overrides }) {
-  return {
-    key: world.keyNames[0],
-    issuer: world.as?.issuer ?? 'https://as.invalid',
+  const ofClient = world.clients[client] ?? {
     'client-id': client,
     'client-authentication': authentications[client],
     'client-secret-file': client === 'jwt' ? null : world.secretFiles[client],
+  };
+  return {
+    key: world.keyNames[0],
+    issuer: world.as?.issuer ?? 'https://as.invalid',
+    ...ofClient,
     scope: 'read',
     resource: world.rs?.origin ?? null,
     origins: world.rs?.origin ?? 'https://api.invalid',
@@ -228,6 +231,7 @@ export async function makeWorld({
     stateFolder: join(dir, 'state/dpop-agent'),
     secrets: { basic: `basic+secret/%:&=${randomUUID()}`, post: `post secret+${randomUUID()}` },
     secretFiles: { basic: join(dir, 'basic.secret'), post: join(dir, 'post.secret') },
+    clients: {}, // what a profile says of a client: { 'client-id': …, … }, by its name
     jkt: {}, //    by key name
     jwk: {},
     keyUri: {},

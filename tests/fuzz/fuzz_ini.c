@@ -1,8 +1,9 @@
 /*
- * Any bytes as a configuration: no crash; an error has a file, and what was read is cut into slices that read back to
- * themselves and have what their role may see and nothing else.
+ * Any bytes as a configuration: no crash; an error has a file, and a next step where it is about the meaning; what is good
+ * is cut into slices that read back to themselves and have what their role may see and nothing else.
  */
 #include "config.h"
+#include "config_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct error err;
     if (config_parse(span_of(data, size), "file", ROLE_SUPERVISOR, &c, &err) != STATUS_OK) {
         must(err.status == STATUS_CONFIGURATION && strncmp(err.message, "file:", 5) == 0);
+        return 0;
+    }
+    if (config_check(c, &err) != STATUS_OK) {
+        must(err.status == STATUS_CONFIGURATION && strncmp(err.message, "file:", 5) == 0 && err.next[0] != '\0');
+        config_free(c);
         return 0;
     }
     cut(c, ROLE_FRONT, NULL);

@@ -1,5 +1,6 @@
 # The tests of proto and of client/; included by CMakeLists.txt.
-add_library(client-test-world STATIC fake_agent.c fake_http.c)
+pkg_check_modules(QRENCODE REQUIRED IMPORTED_TARGET libqrencode)
+add_library(client-test-world STATIC fake_agent.c fake_operations.c fake_http.c)
 target_include_directories(client-test-world PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(client-test-world PUBLIC dpop-client)
 
@@ -13,5 +14,7 @@ dpop_unit_test(client_trouble client-test-world)
 dpop_unit_test(client_curl client-test-world)
 dpop_unit_test(client_command client-test-world PkgConfig::JANSSON)
 add_dependencies(test_client_command dpop)
+dpop_unit_test(client_verbs client-test-world PkgConfig::JANSSON PkgConfig::QRENCODE)
+add_dependencies(test_client_verbs dpop)
 dpop_unit_test(client_exports)
 add_dependencies(test_client_exports libdpop-agent libdpop-agent-curl dpop-agent-static dpop-agent-curl-static)

@@ -19,7 +19,13 @@ static const struct every_message every_message[] = {
     EVERY(key_info),         EVERY(keys_answer),     EVERY(profile_info),   EVERY(profiles_answer),
     EVERY(proof_request),    EVERY(proof_answer),    EVERY(token_request),  EVERY(token_answer),
     EVERY(authorize_request), EVERY(authorize_answer), EVERY(outcome_request), EVERY(outcome_answer),
-    EVERY(init_request),     EVERY(init_answer),     {&message_error, sizeof(struct error_message)},
+    EVERY(init_request),     EVERY(init_answer),
+    EVERY(login_begin_request), EVERY(login_begin_answer), EVERY(login_wait_request), EVERY(login_wait_answer),
+    EVERY(login_redirect_request), EVERY(login_cancel_request), EVERY(logout_request), EVERY(logout_answer),
+    EVERY(introspect_request), EVERY(introspect_answer), EVERY(profile_test_request), EVERY(profile_test_answer),
+    EVERY(check_info),       EVERY(trace_request),   EVERY(trace_answer),   EVERY(trace_entry),
+    EVERY(register_request), EVERY(register_answer), EVERY(key_csr_request), EVERY(key_cert_request),
+    EVERY(pem_answer),       {&message_error, sizeof(struct error_message)},
     {&message_empty, sizeof(struct empty_message)},
 };
 #undef EVERY

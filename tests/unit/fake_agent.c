@@ -154,15 +154,27 @@ static void answer_proof(int fd, const struct frame *frame)
                                            .htu = in.htu, .jkt = span_text(JKT)});
 }
 
+/* The subject token or the assertion comes back as the access token, the actor token in raw. */
 static void answer_token(int fd, const struct frame *frame)
 {
+    struct token_request in;
+    struct error err;
+    char raw[256];
+    if (message_take(frame->fields, &message_token_request, &in, sizeof(in), &err) != STATUS_OK) {
+        fake_error(fd, frame->request, err.status, err.message);
+        return;
+    }
+    struct span given = in.subject_token.data != NULL ? in.subject_token : in.assertion;
+    (void)snprintf(raw, sizeof(raw), "{\"actor\":\"%.*s\"}", (int)in.actor_token.len, (const char *)in.actor_token.data);
     fake_answer(fd, frame, &message_token_answer,
-                &(struct token_answer){.access_token = span_text("the-token"), .token_type = span_text("DPoP"),
-                                       .expires_in = 300, .expires_at = 1795000000, .jkt = span_text(JKT)});
+                &(struct token_answer){.access_token = given.data != NULL ? given : span_text("the-token"),
+                                       .token_type = span_text("DPoP"), .expires_in = 300, .expires_at = 1795000000,
+                                       .scope = in.subject_token_type, .jkt = span_text(JKT),
+                                       .raw = span_text(in.raw ? raw : NULL)});
 }
 
-/* A retry gets another attempt and another proof. The proof's parts are {"typ":"dpop+jwt"}, {"jti":"x"} and a
- * signature. */
+/* A retry gets another attempt and another proof; the profile "bearer" gets a Bearer token, and "unbound" a bound one
+ * without a proof. The proof's parts are {"typ":"dpop+jwt"}, {"jti":"x"} and a signature. */
 static void answer_authorize(int fd, const struct frame *frame)
 {
     struct authorize_request in;
@@ -171,11 +183,13 @@ static void answer_authorize(int fd, const struct frame *frame)
         fake_error(fd, frame->request, err.status, err.message);
         return;
     }
+    const char *token = in.attempt.data != NULL ? "DPoP second-token" : "DPoP first-token";
+    bool bearer = span_is(in.profile, "bearer"), proof = !bearer && !span_is(in.profile, "unbound");
     fake_answer(fd, frame, &message_authorize_answer,
                 &(struct authorize_answer){
                     .url = in.url,
-                    .authorization = span_text(in.attempt.data != NULL ? "DPoP second-token" : "DPoP first-token"),
-                    .dpop = span_text("eyJ0eXAiOiJkcG9wK2p3dCJ9.eyJqdGkiOiJ4In0.c2lnbmF0dXJl"),
+                    .authorization = span_text(bearer ? "Bearer plain-token" : token),
+                    .dpop = span_text(proof ? "eyJ0eXAiOiJkcG9wK2p3dCJ9.eyJqdGkiOiJ4In0.c2lnbmF0dXJl" : NULL),
                     .attempt = span_text(in.attempt.data != NULL ? "attempt 2" : "attempt 1")});
 }
 
@@ -233,12 +247,33 @@ static void answer_lists(int fd, const struct frame *frame)
                                         .state = span_text("locked"),
                                         .reason = span_text("the PIN was refused"),
                                         .next = span_text("correct the PIN")});
+    const struct span origins[] = {span_text("https://API.example:443"), span_text("https://b.example:8443")};
     list_builder_add(&profiles, &message_profile_info,
                      &(struct profile_info){.name = span_text("work"),
                                             .key = span_text("work"),
                                             .state = span_text("token"),
                                             .issuer = span_text("https://as.example"),
-                                            .expires_in = 60});
+                                            .expires_in = 60,
+                                            .origins = {.items = origins, .count = 2},
+                                            .login = span_text("logged in"),
+                                            .subject = span_text("alice"),
+                                            .persisted = true,
+                                            .dpop = span_text("required")});
+    list_builder_add(&profiles, &message_profile_info,
+                     &(struct profile_info){.name = span_text("other"),
+                                            .key = span_text("work"),
+                                            .state = span_text("no token"),
+                                            .origins = {.items = origins, .count = 1},
+                                            .dpop = span_text("optional")});
+    const struct list twin = {.items = (const struct span[]){span_text("https://twin.example")}, .count = 1};
+    for (int i = 0; i < 2; i++)
+        list_builder_add(&profiles, &message_profile_info,
+                         &(struct profile_info){.name = span_text(i == 0 ? "twin1" : "twin2"),
+                                                .key = span_text("work"),
+                                                .state = span_text("no token"),
+                                                .origins = twin,
+                                                .login = span_text("login required"),
+                                                .login_reason = span_text("nobody has logged in")});
     list_builder_add(
         &processes, &message_process_info,
         &(struct process_info){.name = span_text("net"), .state = span_text("ready"), .pid = 7, .starts = 1});
@@ -291,7 +326,8 @@ void fake_polite_answer(int fd, const struct frame *frame)
                                           .pin_file = span_text("/p")});
         break;
     default:
-        fake_error(fd, frame->request, STATUS_UNKNOWN_OPERATION, "what?");
+        if (!fake_more_answer(fd, frame))
+            fake_error(fd, frame->request, STATUS_UNKNOWN_OPERATION, "what?");
     }
 }
 
@@ -304,5 +340,18 @@ void fake_polite(struct fake_agent *fake, int fd, int number)
     buffer_init(&b, 4 * FRAME_MAX);
     while (fake_read(fd, &b, &frame))
         fake_polite_answer(fd, &frame);
+    buffer_free(&b);
+}
+
+void fake_once(struct fake_agent *fake, int fd, int number)
+{
+    struct buffer b;
+    struct frame frame;
+    if (number > 0) {
+        fake_polite(fake, fd, number);
+        return;
+    }
+    if (fake_hello(fd, &b) && fake_read(fd, &b, &frame))
+        ((fake_first)(uintptr_t)fake->context)(fd, &frame);
     buffer_free(&b);
 }

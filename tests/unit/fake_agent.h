@@ -34,6 +34,11 @@ bool fake_hello(int fd, struct buffer *b); /* reads and answers the hello */
 void fake_hang(int fd);                    /* waits until the other end closes */
 
 void fake_polite_answer(int fd, const struct frame *frame); /* one canned answer */
+bool fake_more_answer(int fd, const struct frame *frame);   /* likewise (fake_operations.c); false: not of these */
+int fake_cancelled_logins(void);                            /* how many were cancelled since the last call */
 void fake_polite(struct fake_agent *fake, int fd, int number);
+/* Greets, and gives the first request to fake->context, a fake_first. Connections after the first are polite. */
+typedef void (*fake_first)(int fd, const struct frame *frame);
+void fake_once(struct fake_agent *fake, int fd, int number);
 
 #endif

@@ -20,12 +20,11 @@
 
 #define DEADLINE 60 /* seconds; a test that waits longer is killed */
 
-/* Forks with a socketpair; true in the child, whose end is then in c->channel. */
-static bool start(struct key_child *c, const char *log)
+bool key_child_fork(struct key_child *c, struct pin_memory *memory, const char *log)
 {
     int ends[2];
     (void)alarm(DEADLINE);
-    *c = (struct key_child){0};
+    *c = (struct key_child){.memory = memory};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     (void)fflush(NULL);
     c->pid = fork();
@@ -37,6 +36,8 @@ static bool start(struct key_child *c, const char *log)
         return false;
     (void)alarm(0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)close_range(3, (unsigned int)ends[1] - 1, 0); /* other children must see the end of their channels */
+    (void)close_range((unsigned int)ends[1] + 1, ~0U, 0);
     for (int s = 1; s < 32; s++)
         (void)signal(s, SIG_DFL); /* cmocka catches some */
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -48,15 +49,14 @@ static bool start(struct key_child *c, const char *log)
 
 void key_child_start(struct key_child *c, const struct key_config *key, struct pin_memory *memory, const char *log)
 {
-    if (start(c, log))
+    if (key_child_fork(c, memory, log))
         _exit(key_main(key, &c->channel));
-    c->memory = memory;
 }
 
 void init_child_start(struct key_child *c, const struct config *config, const char *configuration, const char *log)
 {
-    if (start(c, log))
-        _exit(init_main(config, configuration, &c->channel));
+    if (key_child_fork(c, NULL, log))
+        _exit(init_main(config, configuration, NULL, &c->channel)); /* an operation that checks a configuration calls init_main itself */
 }
 
 static void answer_load(struct key_child *c, const struct frame *frame)
@@ -119,6 +119,18 @@ static void take_ready(struct key_child *c, const struct frame *frame)
     assert_int_equal(span_copy(ready.model, c->model, sizeof(c->model)), 0);
 }
 
+bool key_child_answer_pin(struct key_child *c, const struct frame *frame)
+{
+    if (frame->operation == INTERNAL_PIN_LOAD)
+        answer_load(c, frame);
+    else if (frame->operation == INTERNAL_PIN_RECORD)
+        answer_record(c, frame);
+    else
+        return false;
+    assert_int_equal(channel_flush(&c->channel), 0);
+    return true;
+}
+
 enum status key_child_serve(struct key_child *c)
 {
     struct frame frame;
@@ -131,13 +143,8 @@ enum status key_child_serve(struct key_child *c)
             assert_int_equal(messages_take_error(frame.fields, &c->error), STATUS_OK);
             return c->error.status;
         }
-        if (frame.operation == INTERNAL_PIN_LOAD)
-            answer_load(c, &frame);
-        else if (frame.operation == INTERNAL_PIN_RECORD)
-            answer_record(c, &frame);
-        else
+        if (!key_child_answer_pin(c, &frame))
             fail_msg("operation %u", frame.operation);
-        assert_int_equal(channel_flush(&c->channel), 0);
     }
     return STATUS_AGENT_UNREACHABLE;
 }

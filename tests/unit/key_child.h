@@ -35,10 +35,14 @@ struct key_child {
     char token[64], model[64];
 };
 
-/* `log`: a file that gets the child's stderr. */
+/* Forks, with the channel between the two: true in the child. `log`: a file that gets the child's stderr. */
+bool key_child_fork(struct key_child *c, struct pin_memory *memory, const char *log);
+/* The two that fork and run a process's main function. */
 void key_child_start(struct key_child *c, const struct key_config *key, struct pin_memory *memory, const char *log);
 void init_child_start(struct key_child *c, const struct config *config, const char *configuration, const char *log);
 
+/* Answers PIN_LOAD or PIN_RECORD; false: it is another operation. */
+bool key_child_answer_pin(struct key_child *c, const struct frame *frame);
 /* Serves until KEY_READY (STATUS_OK), KEY_FAILED (its status) or the end of the channel (STATUS_AGENT_UNREACHABLE). */
 enum status key_child_serve(struct key_child *c);
 void key_child_send_sign(struct key_child *c, uint32_t request, const uint8_t digest[JWK_DIGEST_SIZE]);

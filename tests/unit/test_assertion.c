@@ -1,4 +1,4 @@
-/* Client assertions, member by member, and the JSON that is written by hand. */
+/* Assertions, of clients and as grants, member by member, and the JSON that is written by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,8 +14,9 @@
 static const struct jwk jwk = {.x = {1}, .y = {2}}; /* never verified with: the text is what matters */
 
 static const struct assertion_claims client = {
-    .client_id = {(const uint8_t *)"an \"app\" \\ \xc3\xa9", 13},
-    .issuer = {(const uint8_t *)"https://as.example/", 19},
+    .issuer = {(const uint8_t *)"an \"app\" \\ \xc3\xa9", 13},
+    .subject = {(const uint8_t *)"an \"app\" \\ \xc3\xa9", 13},
+    .audience = {(const uint8_t *)"https://as.example/", 19},
     .iat = 1700000000,
     .lifetime = 60,
     .jti = {1},
@@ -88,6 +89,27 @@ static void test_a_client_assertion_names_the_key_as_the_server_knows_it(void **
     buffer_free(&b);
 }
 
+static void test_a_grants_assertion_says_so_and_names_issuer_subject_and_audience_apart(void **state)
+{
+    (void)state;
+    struct assertion_claims claims = client;
+    claims.grant = true;
+    claims.issuer = span_text("issuer");
+    claims.subject = span_text("robot");
+    claims.audience = span_text("https://as.example/other");
+    struct buffer b = asserted(&claims);
+    json_t *header = json_part(buffer_span(&b), 0), *payload = json_part(buffer_span(&b), 1);
+    assert_int_equal(json_object_size(header), 3);
+    assert_member(header, "typ", "authorization-grant+jwt");
+    assert_int_equal(json_object_size(payload), 6);
+    assert_member(payload, "iss", "issuer");
+    assert_member(payload, "sub", "robot");
+    assert_member(payload, "aud", "https://as.example/other");
+    json_decref(header);
+    json_decref(payload);
+    buffer_free(&b);
+}
+
 static void assert_assertion_refused(const struct assertion_claims *claims, enum status expected, const char *why)
 {
     struct buffer b;
@@ -100,19 +122,24 @@ static void assert_assertion_refused(const struct assertion_claims *claims, enum
     buffer_free(&b);
 }
 
-static void test_a_client_assertion_without_names_or_with_a_bad_lifetime_is_refused(void **state)
+static void test_an_assertion_without_names_or_with_a_bad_lifetime_is_refused(void **state)
 {
     (void)state;
     static char long_name[2049];
     struct assertion_claims claims = client;
-    claims.client_id = span_text("");
-    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "client-id");
-    claims.client_id = span_text("a\xff");
-    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "client-id");
+    claims.issuer = span_text("");
+    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "issuer");
+    claims.issuer = span_text("a\xff");
+    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "issuer");
+    claims = client;
+    claims.subject = span_text(NULL);
+    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "subject");
     memset(long_name, 'a', sizeof(long_name));
     claims = client;
-    claims.issuer = span_of(long_name, sizeof(long_name));
-    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "issuer");
+    claims.audience = span_of(long_name, sizeof(long_name));
+    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "audience");
+    claims.audience = span_text(NULL); /* a profile without an issuer */
+    assert_assertion_refused(&claims, STATUS_CONFIGURATION, "audience");
     claims = client;
     claims.kid = span_text("a\n");
     assert_assertion_refused(&claims, STATUS_CONFIGURATION, "kid");
@@ -159,7 +186,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_client_assertion_names_the_issuer_alone_as_audience_and_expires),
         cmocka_unit_test(test_a_client_assertion_names_the_key_as_the_server_knows_it),
-        cmocka_unit_test(test_a_client_assertion_without_names_or_with_a_bad_lifetime_is_refused),
+        cmocka_unit_test(test_a_grants_assertion_says_so_and_names_issuer_subject_and_audience_apart),
+        cmocka_unit_test(test_an_assertion_without_names_or_with_a_bad_lifetime_is_refused),
         cmocka_unit_test(test_every_character_survives_the_json_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

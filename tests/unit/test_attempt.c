@@ -20,7 +20,9 @@ static const struct attempt full = {.profile = "work",
                                     .nonce = {1, 2, 3, 4, 5, 6, 7, 8},
                                     .sends = 65535,
                                     .nonce_retries = 1,
-                                    .refreshes = 2};
+                                    .refreshes = 2,
+                                    .skew = -3600,
+                                    .clock_retries = 1};
 
 static size_t make(const struct attempt *a, uint8_t out[LIMIT_ATTEMPT])
 {
@@ -45,6 +47,8 @@ static void assert_same(const struct attempt *a, const struct attempt *b)
     assert_int_equal(a->sends, b->sends);
     assert_int_equal(a->nonce_retries, b->nonce_retries);
     assert_int_equal(a->refreshes, b->refreshes);
+    assert_true(a->skew == b->skew);
+    assert_int_equal(a->clock_retries, b->clock_retries);
 }
 
 static void test_every_field_comes_back(void **state)

@@ -40,9 +40,9 @@ static void proof_token_authorize_and_outcome_bring_their_answers(void **state)
     assert_null(token.scope);
     assert_int_equal(token.expires_in, 300);
     assert_int_equal(token.expires_at, 1795000000);
-    assert_int_equal(dpop_agent_authorize(
-                         agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = URL}, &a, &err),
-                     DPOP_OK);
+    assert_int_equal(
+        dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = "work", .method = "GET", .url = URL}, &a, &err),
+        DPOP_OK);
     assert_string_equal(a.authorization, "DPoP first-token");
     const char *challenges[] = {"DPoP error=\"use_dpop_nonce\"", NULL};
     assert_int_equal(
@@ -61,30 +61,24 @@ static void proof_token_authorize_and_outcome_bring_their_answers(void **state)
     fake_stop(&fake);
 }
 
-static void serve_full_error(struct fake_agent *fake, int fd, int number)
+static void send_full_error(int fd, const struct frame *frame)
 {
-    struct buffer b;
-    struct frame frame;
-    (void)fake;
-    (void)number;
-    if (fake_hello(fd, &b) && fake_read(fd, &b, &frame)) {
-        struct buffer out;
-        buffer_init(&out, FRAME_MAX);
-        message_put_frame(&out, OPERATION_ERROR, frame.request, &message_error,
-                          &(struct error_message){.status = 7777,
-                                                  .retryable = true,
-                                                  .http_status = 503,
-                                                  .retry_after = 9,
-                                                  .message = span_text("m"),
-                                                  .next = span_text("n"),
-                                                  .oauth_error = span_text("e"),
-                                                  .oauth_description = span_text("d"),
-                                                  .oauth_uri = span_text("u")});
-        fake_send(fd, buffer_span(&out).data, out.len);
-        buffer_free(&out);
-        fake_hang(fd);
-    }
-    buffer_free(&b);
+    struct buffer out;
+    buffer_init(&out, FRAME_MAX);
+    message_put_frame(&out, OPERATION_ERROR, frame->request, &message_error,
+                      &(struct error_message){.status = 7777,
+                                              .retryable = true,
+                                              .http_status = 503,
+                                              .retry_after = 9,
+                                              .message = span_text("m"),
+                                              .next = span_text("n"),
+                                              .oauth_error = span_text("e"),
+                                              .oauth_description = span_text("d"),
+                                              .oauth_uri = span_text("u"),
+                                              .stage = span_text("refresh")});
+    fake_send(fd, buffer_span(&out).data, out.len);
+    buffer_free(&out);
+    fake_hang(fd);
 }
 
 static void an_error_of_the_agent_arrives_whole_even_with_an_unknown_status(void **state)
@@ -93,7 +87,7 @@ static void an_error_of_the_agent_arrives_whole_even_with_an_unknown_status(void
     struct dpop_proof proof = {.proof = (char *)0x1};
     struct dpop_error err;
     (void)state;
-    fake_start(&fake, serve_full_error, NULL);
+    fake_start(&fake, fake_once, (void *)(uintptr_t)send_full_error);
     struct dpop_agent *agent = connect_to(&fake);
     assert_int_equal(ask(agent, NULL, 2000, &proof, &err), 7777);
     assert_ptr_equal(proof.proof, (char *)0x1); /* outputs are untouched on failure */
@@ -106,6 +100,7 @@ static void an_error_of_the_agent_arrives_whole_even_with_an_unknown_status(void
     assert_string_equal(err.oauth_error, "e");
     assert_string_equal(err.oauth_description, "d");
     assert_string_equal(err.oauth_uri, "u");
+    assert_string_equal(err.stage, "refresh");
     assert_int_equal(dpop_status_class(err.status), DPOP_CLASS_PROTOCOL);
     dpop_agent_close(&agent);
     fake_stop(&fake);
@@ -241,21 +236,17 @@ static void arguments_over_their_limits_are_refused_before_anything_is_sent(void
     memset(path, '/', sizeof(path));
     path[sizeof(path) - 1] = '\0';
     assert_int_equal(dpop_agent_connect(&agent, path, 100, &err), DPOP_INVALID_ARGUMENT);
+    assert_int_equal(dpop_agent_connect(&agent, "", 100, &err), DPOP_INVALID_ARGUMENT);
+    assert_string_equal(err.message, "the socket's path is empty");
 }
 
-static void serve_bad_token(struct fake_agent *fake, int fd, int number)
+static void send_bad_token(int fd, const struct frame *frame)
 {
-    struct buffer b;
-    struct frame frame;
-    (void)fake;
-    (void)number;
-    if (fake_hello(fd, &b) && fake_read(fd, &b, &frame)) {
-        fake_answer(fd, &frame, &message_token_answer,
-                    &(struct token_answer){.access_token = span_text("a\r\nX-Evil: 1"), .token_type = span_text("DPoP"),
-                                           .jkt = span_text("j")});
-        fake_hang(fd);
-    }
-    buffer_free(&b);
+    fake_answer(fd, frame, &message_token_answer,
+                &(struct token_answer){.access_token = span_text("a\r\nX-Evil: 1"),
+                                       .token_type = span_text("DPoP"),
+                                       .jkt = span_text("j")});
+    fake_hang(fd);
 }
 
 static void a_token_that_could_break_out_of_its_header_is_refused(void **state)
@@ -264,11 +255,88 @@ static void a_token_that_could_break_out_of_its_header_is_refused(void **state)
     struct dpop_token token = {0};
     struct dpop_error err;
     (void)state;
-    fake_start(&fake, serve_bad_token, NULL);
+    fake_start(&fake, fake_once, (void *)(uintptr_t)send_bad_token);
     struct dpop_agent *agent = connect_to(&fake);
     assert_int_equal(dpop_agent_token(agent, &(struct dpop_token_request){.profile = "work"}, &token, &err),
                      DPOP_AGENT_MISBEHAVED);
     assert_null(token.access_token);
+    dpop_agent_close(&agent);
+    fake_stop(&fake);
+}
+
+static void a_token_request_carries_its_inputs_and_brings_the_other_members(void **state)
+{
+    struct fake_agent fake;
+    struct dpop_token token = {0};
+    struct dpop_error err;
+    (void)state;
+    fake_start(&fake, fake_polite, NULL);
+    struct dpop_agent *agent = connect_to(&fake);
+    assert_int_equal(dpop_agent_token(agent,
+                                      &(struct dpop_token_request){.profile = "work",
+                                                                   .raw = 1,
+                                                                   .subject_token = "subject",
+                                                                   .subject_token_type = "urn:t",
+                                                                   .actor_token = "actor",
+                                                                   .actor_token_type = "urn:t"},
+                                      &token, &err),
+                     DPOP_OK);
+    assert_string_equal(token.access_token, "subject");
+    assert_string_equal(token.scope, "urn:t");
+    assert_string_equal(token.raw, "{\"actor\":\"actor\"}");
+    dpop_token_clear(&token);
+    assert_null(token.raw);
+    assert_int_equal(dpop_agent_token(agent, &(struct dpop_token_request){.profile = "work", .assertion = "assertion"},
+                                      &token, &err),
+                     DPOP_OK);
+    assert_string_equal(token.access_token, "assertion");
+    assert_null(token.raw);
+    dpop_token_clear(&token);
+    dpop_agent_close(&agent);
+    fake_stop(&fake);
+}
+
+static int authorize(struct dpop_agent *agent, const char *profile, struct dpop_authorization *a,
+                     struct dpop_error *err)
+{
+    return dpop_agent_authorize(agent, &(struct dpop_authorize){.profile = profile, .method = "GET", .url = URL}, a,
+                                err);
+}
+
+static void a_bearer_token_comes_without_a_proof_and_no_other_token_does(void **state)
+{
+    struct fake_agent fake;
+    struct dpop_authorization a = {0};
+    struct dpop_error err;
+    (void)state;
+    fake_start(&fake, fake_polite, NULL);
+    struct dpop_agent *agent = connect_to(&fake);
+    assert_int_equal(authorize(agent, "bearer", &a, &err), DPOP_OK);
+    assert_string_equal(a.authorization, "Bearer plain-token");
+    assert_null(a.dpop);
+    dpop_authorization_clear(&a);
+    assert_int_equal(authorize(agent, "unbound", &a, &err), DPOP_AGENT_MISBEHAVED);
+    assert_null(a.url);
+    dpop_agent_close(&agent);
+    fake_stop(&fake);
+}
+
+static void an_introspection_brings_what_the_server_said(void **state)
+{
+    struct fake_agent fake;
+    struct dpop_introspection answer = {0};
+    struct dpop_error err;
+    (void)state;
+    fake_start(&fake, fake_polite, NULL);
+    struct dpop_agent *agent = connect_to(&fake);
+    assert_int_equal(
+        dpop_agent_introspect(agent, &(struct dpop_introspection_request){.profile = "work"}, &answer, &err), DPOP_OK);
+    assert_int_equal(answer.active, 1);
+    assert_string_equal(answer.claims, "{\"active\":true,\"sub\":\"alice\"}");
+    dpop_introspection_clear(&answer);
+    assert_null(answer.claims);
+    assert_int_equal(dpop_agent_introspect(agent, &(struct dpop_introspection_request){.scope = "a"}, &answer, NULL),
+                     DPOP_INVALID_ARGUMENT);
     dpop_agent_close(&agent);
     fake_stop(&fake);
 }
@@ -335,6 +403,9 @@ int main(void)
         cmocka_unit_test(the_socket_is_searched_in_the_documented_order),
         cmocka_unit_test(arguments_over_their_limits_are_refused_before_anything_is_sent),
         cmocka_unit_test(a_token_that_could_break_out_of_its_header_is_refused),
+        cmocka_unit_test(a_token_request_carries_its_inputs_and_brings_the_other_members),
+        cmocka_unit_test(a_bearer_token_comes_without_a_proof_and_no_other_token_does),
+        cmocka_unit_test(an_introspection_brings_what_the_server_said),
         cmocka_unit_test(threads_with_a_handle_each_do_not_meet),
         cmocka_unit_test(the_descriptor_is_not_inherited_and_the_answer_is_wiped),
     };

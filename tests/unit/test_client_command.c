@@ -5,110 +5,14 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "client_calls.h"
+#include "client_command.h"
 #include "fake_http.h"
 
-#include <fcntl.h>
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define DPOP TEST_BUILD "/client/dpop"
-#define MOST_ARGUMENTS 24
 #define CLOSE "Connection: close\r\n"
 #define OK_ANSWER "HTTP/1.1 200 OK\r\n" CLOSE "Content-Length: 5\r\nX-Final: yes\r\n\r\nhello"
 #define NONCE_ANSWER                                                                                            \
     "HTTP/1.1 401 Unauthorized\r\n" CLOSE "DPoP-Nonce: n1\r\nWWW-Authenticate: DPoP error=\"use_dpop_nonce\"\r\n" \
     "Content-Length: 7\r\n\r\nrefused"
-
-static struct fake_agent fake;
-static char out[200000], err[200000];
-
-static void slurp(int fd, char *text, size_t size)
-{
-    size_t len = 0;
-    (void)lseek(fd, 0, SEEK_SET);
-    for (ssize_t n; len < size - 1 && (n = read(fd, text + len, size - 1 - len)) > 0;)
-        len += (size_t)n;
-    text[len] = '\0';
-    (void)close(fd);
-}
-
-static int scratch(void)
-{
-    int fd = memfd_create("test", MFD_CLOEXEC);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-/* Runs dpop with --socket and these words; standard input is `in`. Fills out and err. */
-static int run_with(int in, const char *socket, const char *const *words)
-{
-    const char *argv[MOST_ARGUMENTS + 4] = {DPOP, "--socket", socket};
-    int fds[2] = {scratch(), scratch()}, status;
-    for (size_t i = 0; words[i] != NULL; i++) {
-        assert_true(i < MOST_ARGUMENTS);
-        argv[i + 3] = words[i];
-    }
-    pid_t child = fork();
-    if (child == 0) {
-        (void)dup2(in, 0);
-        (void)dup2(fds[0], 1);
-        (void)dup2(fds[1], 2);
-        (void)execv(DPOP, (char **)(uintptr_t)argv);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    slurp(fds[0], out, sizeof(out));
-    slurp(fds[1], err, sizeof(err));
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static int run(const char *const *words)
-{
-    int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int status = run_with(in, fake.path, words);
-    (void)close(in);
-    return status;
-}
-
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
-
-/* What was printed is one JSON value; the caller releases it. */
-static json_t *parse(void)
-{
-    json_error_t wrong;
-    json_t *value = json_loads(out, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &wrong);
-    if (value == NULL)
-        fail_msg("not JSON (%s): %s", wrong.text, out);
-    return value;
-}
-
-static const char *member(json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    assert_non_null(text);
-    return text;
-}
-
-static int start_polite(void **state)
-{
-    (void)state;
-    fake_start(&fake, fake_polite, NULL);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    fake_stop(&fake);
-    return 0;
-}
 
 static void every_verb_prints_its_result(void **state)
 {
@@ -118,7 +22,11 @@ static void every_verb_prints_its_result(void **state)
     assert_non_null(strstr(out, "configuration  none: dpop init makes one\n"));
     assert_non_null(strstr(out, "key            spare: locked\n"));
     assert_non_null(strstr(out, "next: correct the PIN\n"));
-    assert_non_null(strstr(out, "profile        work: token, 60 s left (key work)\n"));
+    assert_non_null(strstr(out, "profile        work: token, 60 s left (key work)\n"
+                                "                 login: logged in as alice, kept on disk\n"));
+    assert_non_null(strstr(out, "dpop: optional: Bearer access tokens are accepted\n"));
+    assert_non_null(strstr(out, "                 login: login required\n                 reason: nobody has logged in\n"
+                                "                 next: dpop login twin1\n"));
     assert_int_equal(RUN("key", "list"), 0);
     assert_non_null(strstr(out, "spare            locked "));
     assert_int_equal(RUN("key", "show", "work"), 0);
@@ -126,6 +34,7 @@ static void every_verb_prints_its_result(void **state)
     assert_non_null(strstr(out, "\nattributes  sensitive, local\n"));
     assert_int_equal(RUN("profile", "list"), 0);
     assert_non_null(strstr(out, "https://as.example\n"));
+    assert_non_null(strstr(out, "work             work         token     logged in       required "));
     assert_int_equal(RUN("proof", "--key", "work", "--nonce", "n", "GET", URL), 0);
     assert_string_equal(out, "n\n");
     assert_int_equal(RUN("token", "work"), 0);
@@ -133,6 +42,8 @@ static void every_verb_prints_its_result(void **state)
     assert_int_equal(RUN("headers", "work", "GET", URL), 0);
     assert_string_equal(
         out, "Authorization: DPoP first-token\nDPoP: eyJ0eXAiOiJkcG9wK2p3dCJ9.eyJqdGkiOiJ4In0.c2lnbmF0dXJl\n");
+    assert_int_equal(RUN("headers", "bearer", "GET", URL), 0);
+    assert_string_equal(out, "Authorization: Bearer plain-token\n");
     assert_int_equal(RUN("init"), 0);
     assert_non_null(strstr(out, "configuration  /c\n"));
     assert_string_equal(err, "");
@@ -192,7 +103,16 @@ static void mistakes_in_the_line_have_exit_status_2(void **state)
     (void)state;
     assert_int_equal(RUN("nonsense"), 2);
     assert_int_equal(RUN("key"), 2);
+    assert_non_null(strstr(err, "there are: key list, key show, key csr, key cert\n"));
     assert_int_equal(RUN("key", "frobnicate"), 2);
+    assert_int_equal(RUN("key", "csr"), 2);
+    assert_int_equal(RUN("key", "cert", "--days", "0", "--subject", "CN=a"), 2);
+    assert_int_equal(RUN("register", "--issuer", "https://as.example"), 2);
+    assert_int_equal(RUN("register", "--name", "a"), 2);
+    assert_int_equal(RUN("register", "--name", "a", "--issuer", "https://a", "--resource", "https://b"), 2);
+    assert_int_equal(RUN("token", "--subject-token-file", "-", "--actor-token-file", "-", "work"), 2);
+    assert_int_equal(RUN("--socket", "", "status"), 2);
+    assert_non_null(strstr(err, "the socket's path is empty"));
     assert_int_equal(RUN("token"), 2);
     assert_int_equal(RUN("token", "a", "b"), 2);
     assert_int_equal(RUN("token", "--force=yes", "a"), 2);
@@ -205,6 +125,7 @@ static void mistakes_in_the_line_have_exit_status_2(void **state)
     assert_int_equal(RUN("request", "-H", "authorization: x", "work", URL), 2);
     assert_int_equal(RUN("request", "-H", "X: a\r\nDPoP: b", "work", URL), 2);
     assert_int_equal(RUN("request", "-d", "@/nowhere", "work", URL), 2);
+    assert_non_null(strstr(err, "\n  next: name a file that exists"));
     assert_string_equal(out, "");
     assert_non_null(strstr(err, "dpop: "));
 }
@@ -243,9 +164,10 @@ static void every_class_of_failure_has_its_exit_status(void **state)
 
 static void help_is_there_for_the_command_and_for_every_verb(void **state)
 {
-    static const char *const verbs[][2] = {{"init", NULL},  {"status", NULL},    {"key", "list"},
-                                           {"key", "show"}, {"profile", "list"}, {"proof", NULL},
-                                           {"token", NULL}, {"headers", NULL},   {"request", NULL}};
+    static const char *const verbs[][2] = {
+        {"init", NULL},  {"status", NULL},  {"login", NULL},      {"logout", NULL},  {"register", NULL},   {"reload", NULL},
+        {"key", "list"}, {"key", "show"},   {"key", "csr"},       {"key", "cert"},   {"profile", "list"},  {"profile", "test"},
+        {"proof", NULL}, {"token", NULL},   {"introspect", NULL}, {"headers", NULL}, {"request", NULL},    {"trace", NULL}};
     (void)state;
     assert_int_equal(RUN("--help"), 0);
     assert_non_null(strstr(out, "profile list"));
@@ -375,6 +297,9 @@ static void an_output_file_is_left_alone_until_the_answer_comes(void **state)
     assert_int_equal(RUN("request", "-o", path, "work", "http://127.0.0.1:1/"), 4);
     assert_int_equal(pread(fd, text, sizeof(text), 0), 6);
     fake_http_start(&http, answers);
+    assert_int_equal(RUN("request", "-o", "/nowhere/file", "work", http.origin), 1);
+    assert_non_null(strstr(err, "/nowhere/file cannot be written"));
+    assert_non_null(strstr(err, "\n  next: check that the folder exists"));
     assert_int_equal(RUN("request", "-o", path, "work", http.origin), 0);
     assert_string_equal(out, "");
     assert_int_equal(pread(fd, text, sizeof(text), 0), 5);

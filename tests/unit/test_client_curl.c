@@ -104,6 +104,19 @@ static void a_request_carries_both_headers_and_the_callers_own(void **state)
     end(w);
 }
 
+static void a_bearer_token_is_sent_without_a_proof(void **state)
+{
+    const char *answers[] = {OK_ANSWER, NULL};
+    struct world *w = begin(answers);
+    struct dpop_curl_request request = request_of(w);
+    (void)state;
+    request.profile = "bearer";
+    assert_int_equal(perform(w, &request), DPOP_OK);
+    assert_non_null(strstr(w->http.requests[0], "\r\nAuthorization: Bearer plain-token\r\n"));
+    assert_null(strcasestr(w->http.requests[0], "\r\nDPoP:"));
+    end(w);
+}
+
 static void a_nonce_challenge_is_answered_once_and_stays_unseen(void **state)
 {
     const char *answers[] = {NONCE_ANSWER, OK_ANSWER, NULL};
@@ -294,6 +307,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_carries_both_headers_and_the_callers_own),
+        cmocka_unit_test(a_bearer_token_is_sent_without_a_proof),
         cmocka_unit_test(a_nonce_challenge_is_answered_once_and_stays_unseen),
         cmocka_unit_test(nonce_and_expired_token_together_take_three_sends_and_no_more),
         cmocka_unit_test(a_body_that_cannot_be_rewound_is_sent_once),

@@ -23,26 +23,18 @@ static int64_t milliseconds(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void serve_byte_by_byte(struct fake_agent *fake, int fd, int number)
+static void send_byte_by_byte(int fd, const struct frame *frame)
 {
-    struct buffer b;
-    struct frame frame;
-    (void)fake;
-    (void)number;
-    if (fake_hello(fd, &b) && fake_read(fd, &b, &frame)) {
-        struct buffer out;
-        buffer_init(&out, FRAME_MAX);
-        message_put_frame(
-            &out, frame.operation | OPERATION_ANSWER, frame.request, &message_proof_answer,
-            &(struct proof_answer){.proof = span_text("slow"), .htu = span_text(URL), .jkt = span_text("j")});
-        for (size_t i = 0; i < out.len; i++) {
-            fake_send(fd, out.data + i, 1);
-            (void)poll(NULL, 0, 1);
-        }
-        buffer_free(&out);
-        fake_hang(fd);
+    struct buffer out;
+    buffer_init(&out, FRAME_MAX);
+    message_put_frame(&out, frame->operation | OPERATION_ANSWER, frame->request, &message_proof_answer,
+                      &(struct proof_answer){.proof = span_text("slow"), .htu = span_text(URL), .jkt = span_text("j")});
+    for (size_t i = 0; i < out.len; i++) {
+        fake_send(fd, out.data + i, 1);
+        (void)poll(NULL, 0, 1);
     }
-    buffer_free(&b);
+    buffer_free(&out);
+    fake_hang(fd);
 }
 
 static void an_answer_in_pieces_is_put_together(void **state)
@@ -51,7 +43,7 @@ static void an_answer_in_pieces_is_put_together(void **state)
     struct dpop_proof proof = {0};
     struct dpop_error err;
     (void)state;
-    fake_start(&fake, serve_byte_by_byte, NULL);
+    fake_start(&fake, fake_once, (void *)(uintptr_t)send_byte_by_byte);
     struct dpop_agent *agent = connect_to(&fake);
     assert_int_equal(ask(agent, NULL, 5000, &proof, &err), DPOP_OK);
     assert_string_equal(proof.proof, "slow");
@@ -100,20 +92,6 @@ static void a_late_answer_is_dropped_and_the_next_call_gets_its_own(void **state
     fake_stop(&fake);
 }
 
-/* The first connection ends as fake->context says, after the hello and one request; later ones are polite. */
-static void serve_once_badly(struct fake_agent *fake, int fd, int number)
-{
-    struct buffer b;
-    struct frame frame;
-    if (number > 0) {
-        fake_polite(fake, fd, number);
-        return;
-    }
-    if (fake_hello(fd, &b) && fake_read(fd, &b, &frame))
-        ((void (*)(int, const struct frame *))(uintptr_t)fake->context)(fd, &frame);
-    buffer_free(&b);
-}
-
 static void close_it(int fd, const struct frame *frame)
 {
     (void)fd;
@@ -151,7 +129,7 @@ static void send_unasked_answer(int fd, const struct frame *frame)
 static void send_wrong_operation(int fd, const struct frame *frame)
 {
     struct frame other = *frame;
-    other.operation = OPERATION_TOKEN;
+    other.operation = OPERATION_KEYS;
     fake_polite_answer(fd, &other);
     fake_hang(fd);
 }
@@ -168,12 +146,12 @@ static void send_error_that_is_none(int fd, const struct frame *frame)
     fake_hang(fd);
 }
 
-static void check_bad_answer(void (*misbehave)(int, const struct frame *), int expected, bool reconnects)
+static void check_bad_answer(fake_first misbehave, int expected, bool reconnects)
 {
     struct fake_agent fake;
     struct dpop_proof proof = {0};
     struct dpop_error err;
-    fake_start(&fake, serve_once_badly, (void *)(uintptr_t)misbehave);
+    fake_start(&fake, fake_once, (void *)(uintptr_t)misbehave);
     struct dpop_agent *agent = connect_to(&fake);
     assert_int_equal(ask(agent, NULL, 2000, &proof, &err), expected);
     assert_null(proof.proof);

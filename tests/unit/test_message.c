@@ -90,23 +90,23 @@ static void every_vector_decodes_to_its_fields_and_encodes_to_its_bytes(void **s
         buffer_free(&v.frame);
     }
     (void)fclose(file);
-    assert_int_equal(count, 19);
+    assert_int_equal(count, 43);
 }
 
 static void every_operation_has_vectors_for_request_and_answer(void **state)
 {
-    bool request[16] = {false}, answer[16] = {false};
+    bool request[32] = {false}, answer[32] = {false};
     struct wire_vector v;
     FILE *file = open_file(WIRE);
     (void)state;
     for (; wire_next(file, &v); buffer_free(&v.frame)) {
-        if (v.operation < 16)
+        if (v.operation < 32)
             request[v.operation] = true;
         else if (v.operation != OPERATION_ERROR)
-            answer[v.operation & 15] = true;
+            answer[v.operation & 31] = true;
     }
     (void)fclose(file);
-    for (int i = OPERATION_HELLO; i <= OPERATION_INIT; i++)
+    for (int i = OPERATION_HELLO; i <= OPERATION_RELOAD; i++)
         assert_true(request[i] && answer[i]);
 }
 
@@ -367,6 +367,7 @@ static void errors_survive_the_round_trip(void **state)
     e.http_status = 400;
     e.retry_after = 30;
     (void)snprintf(e.oauth_error, sizeof(e.oauth_error), "invalid_client");
+    (void)snprintf(e.stage, sizeof(e.stage), "token request");
     buffer_init(&b, 4096);
     messages_put_error(&b, 9, &e);
     assert_int_equal(frame_take(buffer_span(&b), FRAME_MAX, &frame, &size), FRAME_COMPLETE);
@@ -380,6 +381,7 @@ static void errors_survive_the_round_trip(void **state)
     assert_string_equal(back.next, "look");
     assert_string_equal(back.oauth_error, "invalid_client");
     assert_string_equal(back.oauth_uri, "");
+    assert_string_equal(back.stage, "token request");
     buffer_free(&b);
 }
 

@@ -327,6 +327,148 @@ static void test_a_token_over_64_kib_is_not_looked_into(void **state)
     free(long_one);
 }
 
+static bool has_member(const char *name)
+{
+    struct json_member m;
+    struct error err;
+    for (size_t i = 0; i < answer.count; i++)
+        if (message_take(answer.members[i], &message_json_member, &m, sizeof(m), &err) == STATUS_OK && span_is(m.name, name))
+            return true;
+    return false;
+}
+
+static void test_strings_in_cnf_and_the_aliases_follow_as_members_that_nobody_can_forge(void **state)
+{
+    (void)state;
+    read_text("{\"cnf.jkt\":\"forged\",\"mtls_endpoint_aliases.token_endpoint\":\"forged\",\"cnf\":{\"jkt\":\"abc\",\"n\":1},"
+              "\"mtls_endpoint_aliases\":{\"token_endpoint\":\"https://m/\",\"x.y\":\"z\"},\"other\":{\"jkt\":\"no\"},\"cnfx\":1}");
+    assert_string_equal(answer.error, "");
+    assert_int_equal(answer.count, 7);
+    assert_true(span_is(member("cnf.jkt").text, "abc"));
+    assert_true(span_is(member("mtls_endpoint_aliases.token_endpoint").text, "https://m/"));
+    assert_true(span_is(member("mtls_endpoint_aliases.x.y").text, "z"));
+    assert_false(has_member("cnf.n"));
+    assert_false(has_member("other.jkt"));
+    assert_int_equal(member("cnf").kind, JSON_KIND_OTHER);
+    read_text("{\"cnf.jkt\":\"forged\",\"cnf\":\"text\",\"mtls_endpoint_aliases\":[\"a\"]}");
+    assert_int_equal(answer.count, 2);
+    assert_false(has_member("cnf.jkt"));
+}
+
+static void test_too_many_or_too_long_strings_in_them_are_refused(void **state)
+{
+    (void)state;
+    char *long_name = repeat("{\"cnf\":{\"", "n", 1021, "\":\"\"}}"), *fits = repeat("{\"cnf\":{\"", "n", 1020, "\":\"\"}}");
+    read_text(long_name);
+    assert_refused("name is too long");
+    read_text(fits);
+    assert_int_equal(answer.count, 2);
+    free(long_name);
+    free(fits);
+    char text[2048], *end = text;
+    end += sprintf(end, "{\"cnf\":{");
+    for (int i = 0; i < 33; i++)
+        end += sprintf(end, "%s\"m%d\":\"\"", i > 0 ? "," : "", i);
+    (void)strcpy(end, "}}");
+    read_text(text);
+    assert_refused("too many members");
+}
+
+static void test_an_introspection_s_thumbprint_counts_and_a_token_answer_s_does_not(void **state)
+{
+    (void)state;
+    read_text("{\"active\":true,\"cnf\":{\"jkt\":\"abc\"}}");
+    assert_true(!answer.is_jwt && answer.jwt.bound);
+    assert_string_equal(answer.jwt.cnf_jkt, "abc");
+    read_text("{\"active\":true,\"cnf\":{\"jkt\":5}}");
+    assert_true(answer.jwt.bound);
+    assert_string_equal(answer.jwt.cnf_jkt, "");
+    read_text("{\"active\":true}");
+    assert_false(answer.jwt.bound);
+    read_text("{\"access_token\":\"opaque\",\"active\":true,\"cnf\":{\"jkt\":\"abc\"}}");
+    assert_false(answer.jwt.bound);
+}
+
+static void test_a_jwt_tells_whose_it_is(void **state)
+{
+    (void)state;
+    read_token("{}", "{\"sub\":\"me\"}", ".c2ln");
+    assert_string_equal(answer.jwt.subject, "me");
+    read_token("{}", "{\"sub\":7}", ".c2ln");
+    assert_string_equal(answer.jwt.subject, "");
+    read_token("{}", "{\"sub\":\"a\\u0001\"}", ".c2ln");
+    assert_string_equal(answer.jwt.subject, "");
+}
+
+static struct id_token_message id_claims; /* points into `answer` */
+
+/* Is it readable? Then `id_claims` has it. */
+static bool read_id_token(const char *claims)
+{
+    struct buffer b;
+    struct error err;
+    buffer_init(&b, 200000);
+    buffer_put_text(&b, "{\"access_token\":\"x\",\"id_token\":\"");
+    base64url_put(&b, span_text("{\"alg\":\"none\"}"));
+    buffer_put_text(&b, ".");
+    base64url_put(&b, span_text(claims));
+    buffer_put_text(&b, ".c2ln\"}");
+    read_bytes(buffer_span(&b).data, b.len);
+    buffer_free(&b);
+    assert_true(answer.has_id_token != answer.id_token_unreadable);
+    if (answer.has_id_token)
+        assert_int_equal(message_take(buffer_span(&answer.id_token), &message_id_token_message, &id_claims,
+                                      sizeof(id_claims), &err), STATUS_OK);
+    return answer.has_id_token;
+}
+
+static void test_an_id_token_s_claims_come_out(void **state)
+{
+    (void)state;
+    struct span item;
+    size_t cursor = 0;
+    assert_true(read_id_token("{\"iss\":\"https://as\",\"sub\":\"me\",\"nonce\":\"n\",\"azp\":\"app\",\"aud\":\"app\",\"exp\":1600,"
+                              "\"iat\":1000.9,\"other\":[1]}"));
+    assert_true(span_is(id_claims.iss, "https://as") && span_is(id_claims.sub, "me") && span_is(id_claims.nonce, "n") &&
+                span_is(id_claims.azp, "app"));
+    assert_true(id_claims.exp == 1600 && id_claims.iat == 1000);
+    assert_true(list_next(&id_claims.aud, &cursor, &item) && span_is(item, "app") && id_claims.aud.count == 1);
+    assert_true(read_id_token("{\"aud\":[\"a\",\"b\"]}"));
+    cursor = 0;
+    assert_true(list_next(&id_claims.aud, &cursor, &item) && span_is(item, "a"));
+    assert_true(list_next(&id_claims.aud, &cursor, &item) && span_is(item, "b"));
+    assert_null(id_claims.iss.data);
+    assert_true(read_id_token("{}"));
+    assert_true(id_claims.aud.count == 0 && id_claims.exp == 0);
+}
+
+static void test_an_id_token_with_claims_of_other_types_is_unreadable(void **state)
+{
+    (void)state;
+    static const char *const claims[] = {
+        "{\"iss\":5}", "{\"sub\":null}", "{\"nonce\":[\"n\"]}", "{\"azp\":true}", "{\"aud\":5}", "{\"aud\":[\"a\",5]}",
+        "{\"aud\":{\"a\":\"b\"}}", "{\"exp\":\"1600\"}", "{\"exp\":-1}", "{\"iat\":1e300}", "{\"iat\":null}",
+        "{\"sub\":\"a\\n\"}", "{\"sub\":\"a\",\"sub\":\"b\"}", "[]", "nothing",
+    };
+    for (size_t i = 0; i < sizeof(claims) / sizeof(claims[0]); i++)
+        if (read_id_token(claims[i]))
+            fail_msg("%s", claims[i]);
+    char *long_one = repeat("{\"sub\":\"", "s", 1025, "\"}");
+    assert_false(read_id_token(long_one));
+    free(long_one);
+    char *many = repeat("{\"aud\":[\"a\"", ",\"\"", 15000, "]}");
+    assert_false(read_id_token(many));
+    free(many);
+    read_text("{\"id_token\":\"a.b.c.d.e\"}");
+    assert_true(answer.id_token_unreadable && !answer.has_id_token);
+    read_text("{\"id_token\":17}");
+    assert_true(answer.id_token_unreadable);
+    read_text("{\"id_token\":null}");
+    assert_false(answer.id_token_unreadable || answer.has_id_token);
+    read_text("{}");
+    assert_false(answer.id_token_unreadable || answer.has_id_token);
+}
+
 static int release(void **state)
 {
     (void)state;
@@ -352,6 +494,12 @@ int main(void)
         cmocka_unit_test(test_a_jwt_tells_its_thumbprint_and_lifetime),
         cmocka_unit_test(test_a_lifetime_that_cannot_be_is_not_known),
         cmocka_unit_test(test_a_thumbprint_that_cannot_be_one_equals_no_key),
+        cmocka_unit_test(test_strings_in_cnf_and_the_aliases_follow_as_members_that_nobody_can_forge),
+        cmocka_unit_test(test_too_many_or_too_long_strings_in_them_are_refused),
+        cmocka_unit_test(test_an_introspection_s_thumbprint_counts_and_a_token_answer_s_does_not),
+        cmocka_unit_test(test_a_jwt_tells_whose_it_is),
+        cmocka_unit_test(test_an_id_token_s_claims_come_out),
+        cmocka_unit_test(test_an_id_token_with_claims_of_other_types_is_unreadable),
         cmocka_unit_test(test_what_is_not_a_compact_jws_of_json_objects_is_opaque),
         cmocka_unit_test(test_a_token_over_64_kib_is_not_looked_into),
     };

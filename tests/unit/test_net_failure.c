@@ -41,10 +41,21 @@ static void test_names_connections_and_tls_that_fail_are_an_unreachable_server(v
     assert_said(STATUS_SERVER_UNREACHABLE, "connect: Connection refused", "runs");
     describe((struct failure){.code = CURLE_SSL_CONNECT_ERROR, .detail = "wrong version number"});
     assert_said(STATUS_SERVER_UNREACHABLE, "TLS with the server: wrong version number", "TLS 1.2");
-    describe((struct failure){.code = CURLE_PARTIAL_FILE});
+    describe((struct failure){.code = CURLE_PARTIAL_FILE, .answer_began = true});
     assert_said(STATUS_SERVER_UNREACHABLE, "closed before its end", "server's log");
-    describe((struct failure){.code = CURLE_ABORTED_BY_CALLBACK, .sent_before = true});
-    assert_said(STATUS_SERVER_UNREACHABLE, "closed before its end", "server's log");
+    describe((struct failure){.code = CURLE_RECV_ERROR, .detail = "reset"});
+    assert_said(STATUS_SERVER_UNREACHABLE, "closed before the answer came: reset", "server's log");
+}
+
+static void test_a_form_that_libcurl_wanted_to_send_again_is_a_connection_that_was_closed(void **state)
+{
+    (void)state;
+    describe((struct failure){.code = CURLE_ABORTED_BY_CALLBACK, .sent_before = true,
+                              .detail = "operation aborted by pre-request callback"});
+    assert_int_equal(err.status, STATUS_SERVER_UNREACHABLE);
+    assert_string_equal(err.message, "POST https://as.example/token: cannot read the answer: the connection was closed before the "
+                                     "answer came");
+    assert_non_null(strstr(err.next, "server's log"));
 }
 
 static void test_a_certificate_that_cannot_be_verified_tells_openssl_s_reason(void **state)
@@ -105,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_connections_and_tls_that_fail_are_an_unreachable_server),
+        cmocka_unit_test(test_a_form_that_libcurl_wanted_to_send_again_is_a_connection_that_was_closed),
         cmocka_unit_test(test_a_certificate_that_cannot_be_verified_tells_openssl_s_reason),
         cmocka_unit_test(test_a_time_out_names_its_phase),
         cmocka_unit_test(test_answers_over_a_limit_and_answers_that_are_no_http_are_misbehaviour),

@@ -150,6 +150,43 @@ static int prepare(void **state)
     return 0;
 }
 
+static void hide_canary(void)
+{
+    struct masking masking;
+    masking_init(&masking);
+    masking_add(&masking, span_text("CANARY\"SECRET"));
+    headers_mask(&h, &masking);
+    masking_free(&masking);
+}
+
+static void test_secrets_are_taken_out_of_challenges_and_nothing_else_is_touched(void **state)
+{
+    (void)state;
+    begin("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: DPoP error=\"invalid_token\", algs=\"ES256\"\r\n"
+          "WWW-Authenticate: DPoP error_description=\"no CANARY\\\"SECRET here\",\r\n again=\"CANARY%22SECRET\"\r\n"
+          "Date: today\r\nWWW-Authenticate: Basic realm=\"\x80\"\r\n\r\n");
+    hide_canary();
+    assert_int_equal(h.challenge_count, 3);
+    assert_value(&h.challenges[0], "DPoP error=\"invalid_token\", algs=\"ES256\"");
+    assert_value(&h.challenges[1], "DPoP error_description=\"no (masked) here\", again=\"(masked)\"");
+    assert_value(&h.challenges[2], "Basic realm=\"\x80\"");
+    assert_value(&h.date, "today");
+}
+
+static void test_a_secret_where_a_long_challenge_is_cut_leaves_no_half(void **state)
+{
+    (void)state;
+    static const char head[] = "WWW-Authenticate: ", secret[] = "CANARY\"SECRET\r\n";
+    char line[sizeof(head) + LIMIT_HEADER_VALUE + sizeof(secret)];
+    memcpy(line, head, strlen(head));
+    memset(line + strlen(head), 'a', LIMIT_HEADER_VALUE - 7);
+    memcpy(line + strlen(head) + LIMIT_HEADER_VALUE - 7, secret, sizeof(secret));
+    begin("HTTP/1.1 401 Unauthorized\r\n");
+    assert_int_equal(add(line), 0);
+    hide_canary();
+    assert_value(&h.challenges[0], "(masked, 16390 bytes)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +196,8 @@ int main(void)
         cmocka_unit_test(test_a_folded_line_continues_its_value),
         cmocka_unit_test(test_lines_that_are_no_headers_are_skipped),
         cmocka_unit_test(test_a_hundred_lines_or_64_kib_are_the_limit_over_all_blocks),
+        cmocka_unit_test(test_secrets_are_taken_out_of_challenges_and_nothing_else_is_touched),
+        cmocka_unit_test(test_a_secret_where_a_long_challenge_is_cut_leaves_no_half),
         cmocka_unit_test(test_retry_after_is_read_as_seconds_or_as_a_date_and_bounded_to_a_day),
     };
     return cmocka_run_group_tests(tests, prepare, release);

@@ -52,6 +52,32 @@ static void test_a_form_is_posted_and_a_jwt_s_thumbprint_and_lifetime_come_back(
     assert_false(world_last_request_has("Expect"));
 }
 
+static void test_json_is_posted_and_a_bearer_token_shown_for_no_profile_at_all(void **state)
+{
+    (void)state;
+    struct fetch_answer a = world_answered((struct fetch){.no_profile = true, .path = "/json", .json = "{\"a\":[1]}",
+                                                          .bearer = "abc.DEF-_~+/="});
+    assert_int_equal(a.http_status, 200);
+    assert_true(world_last_request_has("POST /json HTTP/1.1\r\n"));
+    assert_true(world_last_request_has("\r\nContent-Type: application/json\r\n"));
+    assert_true(world_last_request_has("\r\nAuthorization: Bearer abc.DEF-_~+/=\r\n"));
+    assert_true(world_last_request_has("\r\n\r\n{\"a\":[1]}"));
+    (void)world_answered((struct fetch){.no_profile = true, .path = "/json"});
+    assert_true(world_last_request_has("GET /json HTTP/1.1\r\n"));
+    assert_false(world_last_request_has("Authorization"));
+
+    unsigned int before = world_requests();
+    world_refused((struct fetch){.no_profile = true, .http_forbidden = true, .path = "/json"}, STATUS_INSECURE_URL, "http");
+    world_refused((struct fetch){.path = "/json", .bearer = "a b"}, STATUS_INVALID_ARGUMENT, "bearer token");
+    world_refused((struct fetch){.path = "/json", .bearer = "a\r\nX: y"}, STATUS_INVALID_ARGUMENT, "bearer token");
+    world_refused((struct fetch){.path = "/json", .bearer = ""}, STATUS_INVALID_ARGUMENT, "empty");
+    world_refused((struct fetch){.path = "/json", .form = "a=b", .json = "{}"}, STATUS_INTERNAL, "two bodies");
+    world_refused((struct fetch){.no_profile = true, .path = "/json", .form = "a=b", .authenticate = true}, STATUS_INTERNAL,
+                  "client secret");
+    world_refused((struct fetch){.path = "/json", .json = "{}", .token_files = true}, STATUS_INTERNAL, "form only");
+    assert_int_equal(world_requests(), before);
+}
+
 static void test_a_redirect_is_an_answer_and_not_followed(void **state)
 {
     (void)state;
@@ -86,19 +112,19 @@ static void test_1xx_answers_and_trailers_bring_no_nonce(void **state)
 static void test_answers_over_the_limits_are_refused(void **state)
 {
     (void)state;
-    world_refused((struct fetch){.path = "/large"}, STATUS_SERVER_MISBEHAVED, "larger than 1 MiB");
-    world_refused((struct fetch){.path = "/lines"}, STATUS_SERVER_MISBEHAVED, "100 lines");
-    world_refused((struct fetch){.path = "/line"}, STATUS_SERVER_MISBEHAVED, "100 KiB");
-    world_refused((struct fetch){.path = "/old"}, STATUS_SERVER_MISBEHAVED, "HTTP/0.9");
+    world_broken((struct fetch){.path = "/large"}, STATUS_SERVER_MISBEHAVED, "larger than 1 MiB");
+    world_broken((struct fetch){.path = "/lines"}, STATUS_SERVER_MISBEHAVED, "100 lines");
+    world_broken((struct fetch){.path = "/line"}, STATUS_SERVER_MISBEHAVED, "100 KiB");
+    world_broken((struct fetch){.path = "/old"}, STATUS_SERVER_MISBEHAVED, "HTTP/0.9");
 }
 
 static void test_an_answer_that_ends_too_early_is_an_unreachable_server(void **state)
 {
     (void)state;
-    world_refused((struct fetch){.path = "/partial"}, STATUS_SERVER_UNREACHABLE, "closed before its end");
-    world_refused((struct fetch){.path = "/reset"}, STATUS_SERVER_UNREACHABLE, "closed before its end");
-    world_refused((struct fetch){.path = "/nothing", .form = "f=1"}, STATUS_SERVER_UNREACHABLE,
-                  "closed before its end");
+    world_broken((struct fetch){.path = "/partial"}, STATUS_SERVER_UNREACHABLE, "closed before its end");
+    world_broken((struct fetch){.path = "/reset"}, STATUS_SERVER_UNREACHABLE, "closed before its end");
+    world_broken((struct fetch){.path = "/nothing", .form = "f=1"}, STATUS_SERVER_UNREACHABLE,
+                 "closed before the answer came");
 }
 
 static void test_a_form_is_never_sent_twice_and_a_get_may_be(void **state)
@@ -106,7 +132,8 @@ static void test_a_form_is_never_sent_twice_and_a_get_may_be(void **state)
     (void)state;
     (void)world_answered((struct fetch){.path = "/once", .form = "f=1"});
     unsigned int requests = world_requests(), connections = world_connections();
-    world_refused((struct fetch){.path = "/once", .form = "f=1"}, STATUS_SERVER_UNREACHABLE, "closed before its end");
+    world_broken((struct fetch){.path = "/once", .form = "f=1"}, STATUS_SERVER_UNREACHABLE,
+                 "the connection was closed before the answer came");
     assert_int_equal(world_requests(), requests + 1);
     (void)world_answered((struct fetch){.path = "/once"});
     connections = world_connections();
@@ -136,10 +163,9 @@ static void test_a_server_that_hangs_costs_its_own_time_out_and_nobody_else_anyt
     for (int i = 0; i < 20; i++)
         assert_int_equal(world_answered((struct fetch){.path = "/json"}).http_status, 200);
     assert_true(milliseconds() - begin < 1400);
-    struct frame frame = world_next_frame();
-    struct error err;
-    assert_int_equal(frame.request, slow);
-    assert_int_equal(messages_take_error(frame.fields, &err), STATUS_OK);
+    bool sent;
+    struct error err = world_next_failure(slow, &sent);
+    assert_true(sent);
     assert_int_equal(err.status, STATUS_SERVER_UNREACHABLE);
     assert_non_null(strstr(err.message, "waiting for the answer"));
     assert_true(milliseconds() - begin >= 1490);
@@ -160,11 +186,14 @@ static void test_plain_http_and_wrong_requests_are_refused(void **state)
     message_put_frame(&world.channel.out, INTERNAL_SIGN, 78, &message_empty, &(struct empty_message){0});
     message_put_frame(&world.channel.out, INTERNAL_FETCH, 79, &message_empty, &(struct empty_message){0});
     assert_int_equal(channel_flush(&world.channel), 0);
-    static const enum status expected[] = {STATUS_INSECURE_URL, STATUS_UNKNOWN_OPERATION, STATUS_MALFORMED};
-    for (uint32_t i = 0; i < 3; i++) {
+    bool sent;
+    assert_int_equal(world_next_failure(77, &sent).status, STATUS_INSECURE_URL);
+    static const enum status expected[] = {STATUS_UNKNOWN_OPERATION, STATUS_MALFORMED};
+    for (uint32_t i = 0; i < 2; i++) {
         struct frame frame = world_next_frame();
         struct error err;
-        assert_int_equal(frame.request, 77 + i);
+        assert_int_equal(frame.operation, OPERATION_ERROR);
+        assert_int_equal(frame.request, 78 + i);
         assert_int_equal(messages_take_error(frame.fields, &err), STATUS_OK);
         assert_int_equal(err.status, expected[i]);
     }
@@ -185,9 +214,9 @@ static void test_connections_names_and_tls_that_fail_say_so(void **state)
     struct fetch_request m = {.profile = span_text("jwt"), .url = span_text("https://no.invalid/x"), .timeout = 5000};
     message_put_frame(&world.channel.out, INTERNAL_FETCH, 5000, &message_fetch_request, &m);
     assert_int_equal(channel_flush(&world.channel), 0);
-    struct frame frame = world_next_frame();
-    struct error err;
-    assert_int_equal(messages_take_error(frame.fields, &err), STATUS_OK);
+    bool sent;
+    struct error err = world_next_failure(5000, &sent);
+    assert_false(sent);
     assert_int_equal(err.status, STATUS_SERVER_UNREACHABLE);
     assert_non_null(strstr(err.message, "GET https://no.invalid/x: cannot "));
 }
@@ -199,10 +228,9 @@ static void test_more_than_256_at_once_are_answered_busy_and_the_end_of_the_chan
     for (int i = 0; i < 300; i++)
         (void)world_send((struct fetch){.path = "/hang", .timeout = 60000});
     for (int i = 0; i < 300 - 256; i++) {
-        struct frame frame = world_next_frame();
-        struct error err;
-        assert_int_equal(messages_take_error(frame.fields, &err), STATUS_OK);
-        assert_int_equal(err.status, STATUS_BUSY);
+        bool sent;
+        assert_int_equal(world_next_failure(world.request - 43 + (uint32_t)i, &sent).status, STATUS_BUSY);
+        assert_false(sent);
     }
     for (int i = 0; i < 200 && world_requests() < before + 256; i++)
         (void)usleep(50000);
@@ -244,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WORLD_TEST(test_an_answer_brings_status_date_nonces_retry_after_and_members),
         WORLD_TEST(test_a_form_is_posted_and_a_jwt_s_thumbprint_and_lifetime_come_back),
+        WORLD_TEST(test_json_is_posted_and_a_bearer_token_shown_for_no_profile_at_all),
         WORLD_TEST(test_a_redirect_is_an_answer_and_not_followed),
         WORLD_TEST(test_an_html_page_says_what_came),
         WORLD_TEST(test_1xx_answers_and_trailers_bring_no_nonce),

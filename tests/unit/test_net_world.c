@@ -47,6 +47,36 @@ static void say_json(int fd, const char *json)
     say(fd, json);
 }
 
+/* The last request's body and credentials, in what people get to read; and, if the request was well, in what is wanted as it is. */
+static void say_echo(int fd, bool refused)
+{
+    static const char *const heads[] = {"\r\nAuthorization: ", "\r\nDPoP: ", "\r\n\r\n"};
+    char parts[3][1024] = {"", "", ""}, text[8192];
+    for (int i = 0; i < 3; i++) {
+        const char *at = strstr(server->last, heads[i]);
+        size_t n = at != NULL ? strcspn(at + strlen(heads[i]), "\r\n") : 0;
+        if (at != NULL && n < sizeof(parts[i]))
+            memcpy(parts[i], at + strlen(heads[i]), n);
+    }
+    int n = !refused ? snprintf(text, sizeof(text),
+                                "{\"access_token\":\"%s\",\"refresh_token\":\"%s\",\"token_type\":\"DPoP\",\"scope\":\"read %s\","
+                                "\"told\":[\"%s\",\"and %s\"],\"nested\":{\"%s\":1,\"deep\":[[\"%s\"]]},\"cnf\":{\"jkt\":\"%s\"}}",
+                                parts[2], parts[2], parts[2], parts[1], parts[0], parts[2], parts[2], parts[2])
+                     : snprintf(text, sizeof(text),
+                     "{\"error\":\"invalid_request\",\"error_description\":\"%s, %s, %s\",\"error_uri\":\"https://as.example/?%s\","
+                     "\"%s\":1,\"access_token\":\"CANARY-ACCESS-TOKEN\",\"scope\":\"read CANARY-ACCESS-TOKEN\","
+                     "\"nested\":{\"deep\":[\"CANARY-DEEP-SECRET\"]},\"iss\":\"CANARY-DEEP-SECRET\"}",
+                     parts[0], parts[1], parts[2], parts[2], parts[2]);
+    char head[4096];
+    (void)snprintf(head, sizeof(head),
+                   "HTTP/1.1 %s %.200s\r\nContent-Type: application/json\r\nWWW-Authenticate: DPoP error=\"%s\", "
+                   "CANARYNAME=\"CANARYVALUE\", algs=\"ES256\", Negotiate CANARYTOKEN68==\r\nSet-Cookie: s=CANARYCOOKIE\r\n"
+                   "X-%.64s: a\r\nContent-Length: %d\r\n\r\n",
+                   refused ? "400" : "200", parts[0], parts[1], parts[0] + 6, n);
+    say(fd, head);
+    say(fd, text);
+}
+
 static void reset(int fd)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
@@ -63,6 +93,10 @@ static bool answer(int fd, const char *path, unsigned int number)
     else if (strcmp(path, "/jwt") == 0) /* {"cnf":{"jkt":"abc"},"iat":1,"exp":61} */
         say_json(fd,
                  "{\"access_token\":\"e30.eyJjbmYiOnsiamt0IjoiYWJjIn0sImlhdCI6MSwiZXhwIjo2MX0.c2ln\",\"error\":\"e\"}");
+    else if (strcmp(path, "/echo") == 0) /* says what it was told, everywhere it can */
+        say_echo(fd, true);
+    else if (strcmp(path, "/echo-well") == 0)
+        say_echo(fd, false);
     else if (strcmp(path, "/redirect") == 0)
         say(fd, "HTTP/1.1 302 Found\r\nLocation: /json\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n");
     else if (strcmp(path, "/html") == 0)
@@ -195,7 +229,7 @@ void world_write_file(const char *path, const char *text)
 
 static void become_net(int fd)
 {
-    char text[1024];
+    char text[2048];
     struct config *config;
     struct channel channel;
     struct error err;
@@ -206,8 +240,10 @@ static void become_net(int fd)
                    "allow-http-loopback = yes\n"
                    "[profile jwt]\nclient-id = a:b\nclient-authentication = private_key_jwt\nallow-http-loopback = yes\n"
                    "[profile strict]\nclient-id = a:b\nclient-authentication = private_key_jwt\n"
-                   "[profile badca]\nclient-id = a:b\nclient-authentication = private_key_jwt\nca-file = /nonexistent.pem\n",
-                   world.secret_path, world.secret_path);
+                   "[profile badca]\nclient-id = a:b\nclient-authentication = private_key_jwt\nca-file = /nonexistent.pem\n"
+                   "[profile files]\nclient-id = a:b\nclient-authentication = private_key_jwt\nallow-http-loopback = yes\n"
+                   "subject-token-file = %s\nactor-token-file = %s\nassertion-file = %s\n",
+                   world.secret_path, world.secret_path, world.token_path, world.token_path, world.token_path);
     int log = open(world.log_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (log < 0 || dup2(log, STDERR_FILENO) < 0 ||
         config_parse(span_text(text), "test", ROLE_NET, &config, &err) != STATUS_OK)
@@ -262,12 +298,18 @@ int world_stop_net(void **state)
 uint32_t world_send(struct fetch f)
 {
     char url[256];
-    (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%u%s", f.https ? "https" : "http", world.port, f.path);
+    (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%u%s", f.https ? "https" : "http",
+                   f.port != 0 ? f.port : world.port, f.path);
     struct fetch_request m = {
-        .profile = span_text(f.profile != NULL ? f.profile : "jwt"),
+        .profile = span_text(f.no_profile ? NULL : f.profile != NULL ? f.profile : "jwt"),
         .url = span_text(url),
         .form = span_text(f.form),
-        .dpop = span_text("proof"),
+        .dpop = span_text(f.dpop != NULL ? f.dpop : "proof"),
+        .json = span_text(f.json),
+        .bearer = span_text(f.bearer),
+        .ca_file = span_text(f.ca_file),
+        .token_files = f.token_files,
+        .allow_http_loopback = f.no_profile && !f.http_forbidden,
         .authenticate = f.authenticate,
         .timeout = f.timeout > 0 ? f.timeout : 10000,
     };
@@ -294,24 +336,42 @@ struct fetch_answer world_answered(struct fetch f)
         fail_msg("%s: %s", f.path, err.message);
     assert_int_equal(frame.operation, INTERNAL_FETCH | OPERATION_ANSWER);
     assert_int_equal(message_take(frame.fields, &message_fetch_answer, &a, sizeof(a), &err), STATUS_OK);
+    if (a.failure.data != NULL && messages_take_error(a.failure, &err) == STATUS_OK)
+        fail_msg("%s: %s", f.path, err.message);
+    assert_true(a.sent);
     return a;
 }
 
-struct error world_next_error(uint32_t request)
+struct error world_next_failure(uint32_t request, bool *sent)
 {
+    struct fetch_answer a;
     struct error err;
     struct frame frame = world_next_frame();
     assert_int_equal(frame.request, request);
-    assert_int_equal(frame.operation, OPERATION_ERROR);
-    assert_int_equal(messages_take_error(frame.fields, &err), STATUS_OK);
+    assert_int_equal(frame.operation, INTERNAL_FETCH | OPERATION_ANSWER);
+    assert_int_equal(message_take(frame.fields, &message_fetch_answer, &a, sizeof(a), &err), STATUS_OK);
+    assert_non_null(a.failure.data);
+    assert_int_equal(messages_take_error(a.failure, &err), STATUS_OK);
+    *sent = a.sent;
     return err;
+}
+
+static void assert_failed(struct fetch f, enum status status, const char *message, bool expected)
+{
+    bool sent;
+    struct error err = world_next_failure(world_send(f), &sent);
+    if (err.status != status || strstr(err.message, message) == NULL || sent != expected)
+        fail_msg("%s: status %d, %ssent: %s", f.path, (int)err.status, sent ? "" : "not ", err.message);
 }
 
 void world_refused(struct fetch f, enum status status, const char *message)
 {
-    struct error err = world_next_error(world_send(f));
-    if (err.status != status || strstr(err.message, message) == NULL)
-        fail_msg("%s: status %d: %s", f.path, (int)err.status, err.message);
+    assert_failed(f, status, message, false);
+}
+
+void world_broken(struct fetch f, enum status status, const char *message)
+{
+    assert_failed(f, status, message, true);
 }
 
 bool world_last_request_has(const char *text)
@@ -348,6 +408,7 @@ int world_set_up(void **state)
         return -1;
     (void)snprintf(world.secret_path, sizeof(world.secret_path), "%s/secret", world.folder);
     (void)snprintf(world.log_path, sizeof(world.log_path), "%s/log", world.folder);
+    (void)snprintf(world.token_path, sizeof(world.token_path), "%s/token", world.folder);
     return start_server();
 }
 
@@ -359,5 +420,6 @@ int world_tear_down(void **state)
     (void)munmap(server, sizeof(*server));
     (void)unlink(world.secret_path);
     (void)unlink(world.log_path);
+    (void)unlink(world.token_path);
     return rmdir(world.folder);
 }

@@ -21,6 +21,7 @@ struct world {
     char folder[64];
     char secret_path[96];    /* of the profiles "basic" and "post"; the client is a:b */
     char log_path[96];
+    char token_path[96];     /* of the profile "files": subject token, actor token and assertion */
     pid_t pid;               /* of the net process; 0: it has ended */
     struct channel channel;  /* to it */
     uint32_t request;        /* number of the last one */
@@ -45,11 +46,19 @@ struct fetch {
     const char *path, *form;
     bool authenticate, https;
     uint32_t timeout;    /* milliseconds; 0: 10 s */
+    const char *json, *bearer, *dpop; /* dpop NULL: "proof" */
+    bool token_files;
+    bool no_profile;     /* with allow_http_loopback */
+    const char *ca_file; /* of no_profile */
+    unsigned int port;   /* 0: of the world's server */
+    bool http_forbidden; /* without */
 };
 uint32_t world_send(struct fetch f);
 struct frame world_next_frame(void);
-struct error world_next_error(uint32_t request);
+struct error world_next_failure(uint32_t request, bool *sent);
 struct fetch_answer world_answered(struct fetch f);
+/* A failure before anything was sent, and one after. */
 void world_refused(struct fetch f, enum status status, const char *message);
+void world_broken(struct fetch f, enum status status, const char *message);
 
 #endif

@@ -11,83 +11,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "role.h"
+#include "store_child.h"
 
 #define TOKEN "/usr/lib/softhsm/libsofthsm2.so\nwork"
-#define NOBODY 65534 /* whom we become when we are root, whom no mode stops */
 
 static char top[64], state[96], pins_path[128];
 
-struct process {
-    pid_t pid;
-    struct channel channel;
-    uint32_t request;
-};
-static struct process store, other;
+static struct store_child store, other;
 
-/* ---- the process ---- */
-
-static void become_store(int fd, const char *path, rlim_t largest_file)
+static void start(struct store_child *p, const char *path, rlim_t largest_file)
 {
-    char copy[128];
-    struct config config = {.path = (char *)(uintptr_t)"test"};
-    struct channel channel;
-    const struct rlimit limit = {.rlim_cur = largest_file, .rlim_max = largest_file};
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-    (void)alarm(60);
-    (void)umask(0); /* modes must not depend on it */
-    if (geteuid() == 0 && setresuid(NOBODY, NOBODY, NOBODY) != 0)
-        _exit(99);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)prctl(PR_SET_DUMPABLE, 1); /* for the leak checker */
-    (void)dup2(null, STDERR_FILENO);
-    if (largest_file > 0 && setrlimit(RLIMIT_FSIZE, &limit) != 0)
-        _exit(99);
-    if (path != NULL)
-        config.agent.state_folder = strcpy(copy, path);
-    log_open("store", LOG_LEVEL_ERROR);
-    channel_init(&channel, fd);
-    int status = store_main(&config, &channel);
-    channel_free(&channel);
-    exit(status);
-}
-
-static void start(struct process *p, const char *path, rlim_t largest_file)
-{
-    int ends[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    (void)fflush(NULL);
-    p->pid = fork();
-    if (p->pid == 0) {
-        (void)close(ends[0]);
-        if (other.pid != 0)
-            (void)close(other.channel.fd);
-        become_store(ends[1], path, largest_file);
-    }
-    assert_true(p->pid > 0);
-    (void)close(ends[1]);
-    channel_init(&p->channel, ends[0]);
-}
-
-/* Closes the channel and returns the exit status, or -1 for a signal. */
-static int stop(struct process *p)
-{
-    int status = 0;
-    (void)close(p->channel.fd);
-    channel_free(&p->channel);
-    assert_int_equal(waitpid(p->pid, &status, 0), p->pid);
-    p->pid = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const struct store_options options = {.state = path, .largest_file = largest_file};
+    store_child_start(p, &options);
 }
 
 /* ---- requests ---- */
@@ -100,39 +40,23 @@ static const uint8_t *verifier(unsigned int n)
     return v;
 }
 
-/* Sends, and reads the answer: STATUS_OK and the frame, or the error. -1: the process ended instead. */
-static int ask(struct process *p, uint16_t operation, const struct message *m, const void *in, struct frame *out,
-               struct error *err)
-{
-    message_put_frame(&p->channel.out, operation, ++p->request, m, in);
-    if (channel_flush(&p->channel) != 0 || channel_read(&p->channel, out) != 1)
-        return -1;
-    assert_int_equal(out->request, p->request);
-    if (out->operation == OPERATION_ERROR) {
-        assert_int_equal(messages_take_error(out->fields, err), STATUS_OK);
-        return (int)err->status;
-    }
-    assert_int_equal(out->operation, operation | OPERATION_ANSWER);
-    return STATUS_OK;
-}
-
-static int load(struct process *p, struct pin_records *records, struct error *err)
+static int load(struct store_child *p, struct pin_records *records, struct error *err)
 {
     struct frame frame;
     const struct pin_load m = {.token_id = span_text(TOKEN)};
-    int status = ask(p, INTERNAL_PIN_LOAD, &message_pin_load, &m, &frame, err);
+    int status = store_child_ask(p, INTERNAL_PIN_LOAD, &message_pin_load, &m, &frame, err);
     if (status == STATUS_OK)
         assert_int_equal(message_take(frame.fields, &message_pin_records, records, sizeof(*records), err), STATUS_OK);
     return status;
 }
 
-static int record(struct process *p, unsigned int n, enum pin_verdict verdict, struct error *err)
+static int record(struct store_child *p, unsigned int n, enum pin_verdict verdict, struct error *err)
 {
     struct frame frame;
     const struct pin_record m = {
         .token_id = span_text(TOKEN), .verifier = span_of(verifier(n),
                                                           PIN_VERIFIER_SIZE), .verdict = (uint16_t)verdict};
-    return ask(p, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, err);
+    return store_child_ask(p, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, err);
 }
 
 static struct pin_records loaded(void)
@@ -188,7 +112,7 @@ static void write_pins(const char *text)
     int fd = open(pins_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    assert_int_equal(fchown(fd, geteuid() == 0 ? NOBODY : geteuid(), (gid_t)-1), 0);
+    assert_int_equal(fchown(fd, geteuid() == 0 ? STORE_CHILD_NOBODY : geteuid(), (gid_t)-1), 0);
     (void)close(fd);
 }
 
@@ -205,7 +129,7 @@ static void test_a_new_token_gets_a_salt_that_stays(void **unused)
     assert_int_equal(mode_of(state), 0700);
     assert_int_equal(mode_of(pins_path), 0600);
     assert_memory_equal(loaded().salt.data, salt, sizeof(salt));
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, state, 0);
     assert_memory_equal(loaded().salt.data, salt, sizeof(salt));
 }
@@ -222,7 +146,7 @@ static void test_each_verdict_is_there_after_a_restart(void **unused)
     recorded(3, PIN_UNKNOWN);
     recorded(5, PIN_REFUSED);
     recorded(5, PIN_ACCEPTED);
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, state, 0);
     struct pin_records r = loaded();
     assert_int_equal(r.refused.count, 1);
@@ -254,7 +178,7 @@ static void test_what_was_acknowledged_survives_kill_9_at_any_moment(void **unus
         acknowledged[n] = status == STATUS_OK;
         if (killer != 0) {
             assert_int_equal(waitpid(killer, NULL, 0), killer);
-            (void)stop(&store);
+            (void)store_child_stop(&store);
             start(&store, state, 0);
             struct pin_records r = loaded(); /* or it fails: the file is readable */
             kills++;
@@ -272,7 +196,7 @@ static void test_a_file_that_cannot_be_understood_is_refused_and_left_alone_unti
     char text[64] = {0};
     (void)unused;
     assert_int_equal(mkdir(state, 0700), 0);
-    assert_int_equal(chown(state, geteuid() == 0 ? NOBODY : geteuid(), (gid_t)-1), 0);
+    assert_int_equal(chown(state, geteuid() == 0 ? STORE_CHILD_NOBODY : geteuid(), (gid_t)-1), 0);
     write_pins("dpop-agent pins 1\nnonsense\n");
     start(&store, state, 0);
     assert_failed("pins:2: ");
@@ -286,7 +210,7 @@ static void test_a_file_that_cannot_be_understood_is_refused_and_left_alone_unti
     assert_int_equal(unlink(pins_path), 0);
     (void)loaded();
     recorded(1, PIN_REFUSED);
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
 }
 
 static void test_a_folder_that_others_may_access_is_refused_until_it_is_corrected(void **unused)
@@ -294,7 +218,7 @@ static void test_a_folder_that_others_may_access_is_refused_until_it_is_correcte
     (void)unused;
     start(&store, state, 0);
     (void)loaded();
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     assert_int_equal(chmod(state, 0750), 0);
     start(&store, state, 0);
     assert_failed("mode 0750");
@@ -307,7 +231,7 @@ static void test_a_file_that_others_may_access_or_that_is_a_link_is_refused(void
     (void)unused;
     start(&store, state, 0);
     (void)loaded();
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     assert_int_equal(chmod(pins_path, 0604), 0);
     start(&store, state, 0);
     assert_failed("mode 0604");
@@ -343,21 +267,21 @@ static void test_folders_of_others_and_folders_that_cannot_be_made_are_refused(v
     (void)unused;
     start(&store, "/usr", 0);
     assert_failed("/usr belongs to uid 0");
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, "/proc/dpop-agent", 0);
     assert_failed("cannot make the state folder /proc/dpop-agent");
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, NULL, 0);
     assert_failed("no state folder");
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     (void)snprintf(inside, sizeof(inside), "%s/inside", state);
     start(&store, state, 0);
     (void)loaded();
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     assert_int_equal(chmod(state, 0), 0);
     start(&store, inside, 0);
     assert_failed("Permission denied");
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, state, 0);
     assert_failed("Permission denied");
     assert_int_equal(chmod(state, 0700), 0);
@@ -385,7 +309,7 @@ static void test_two_agents_do_not_share_a_folder(void **unused)
     assert_int_equal(load(&other, &r, &err), STATUS_OK);
     start(&store, state, 0);
     assert_failed("another dpop-agent uses");
-    assert_int_equal(stop(&other), 0);
+    assert_int_equal(store_child_stop(&other), 0);
     (void)loaded();
 }
 
@@ -405,7 +329,7 @@ static void test_a_full_disk_is_an_error_and_loses_nothing_that_was_acknowledged
     struct pin_records r = loaded();
     assert_int_equal(r.refused.count, n);
     recorded(1, PIN_ACCEPTED);
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, state, 0);
     r = loaded();
     assert_int_equal(r.refused.count, n - 1);
@@ -424,7 +348,7 @@ static void test_a_folder_that_is_taken_away_is_noticed_and_made_anew(void **unu
     assert_int_equal(rename(state, away), 0);
     recorded(2, PIN_REFUSED); /* it goes with the folder, wherever that is */
     assert_int_equal(rename(away, state), 0);
-    assert_int_equal(stop(&store), 0);
+    assert_int_equal(store_child_stop(&store), 0);
     start(&store, state, 0);
     assert_int_equal(loaded().refused.count, 2);
     char command[256];
@@ -443,24 +367,22 @@ static void test_requests_that_make_no_sense_are_refused(void **unused)
     (void)unused;
     start(&store, state, 0);
     (void)loaded();
-    assert_int_equal(ask(&store, INTERNAL_SIGN, &message_empty, &(struct empty_message){0}, &frame, &err),
+    assert_int_equal(store_child_ask(&store, INTERNAL_SIGN, &message_empty, &(struct empty_message){0}, &frame, &err),
                      STATUS_UNKNOWN_OPERATION);
-    assert_int_equal(ask(&store, INTERNAL_PIN_LOAD, &message_empty, &(struct empty_message){0}, &frame, &err),
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_LOAD, &message_empty, &(struct empty_message){0}, &frame, &err),
                      STATUS_MALFORMED);
-    assert_int_equal(ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_STORE_FAILED);
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_STORE_FAILED);
     m = (struct pin_record){.token_id = span_text(TOKEN), .verifier = span_of(verifier(1), 31), .verdict = 1};
-    assert_int_equal(ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
     m = (struct pin_record){.token_id = span_text(TOKEN), .verifier = span_of(verifier(1), 32), .verdict = 5};
-    assert_int_equal(ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
     assert_int_equal(loaded().refused.count, 0);
 }
 
 static int set_up(void **unused)
 {
     (void)unused;
-    (void)strcpy(top, "/tmp/test_store_XXXXXX");
-    if (mkdtemp(top) == NULL || (geteuid() == 0 && chown(top, NOBODY, NOBODY) != 0))
-        return -1;
+    store_child_make_folder(top);
     (void)snprintf(state, sizeof(state), "%s/state", top);
     (void)snprintf(pins_path, sizeof(pins_path), "%s/pins", state);
     return 0;
@@ -468,13 +390,11 @@ static int set_up(void **unused)
 
 static int tear_down(void **unused)
 {
-    char command[128];
     (void)unused;
-    int status = store.pid != 0 ? stop(&store) : 0;
+    int status = store.pid != 0 ? store_child_stop(&store) : 0;
     if (other.pid != 0)
-        status |= stop(&other);
-    (void)snprintf(command, sizeof(command), "rm -rf %s", top);
-    return status | system(command);
+        status |= store_child_stop(&other);
+    return status | store_child_remove_folder(top);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

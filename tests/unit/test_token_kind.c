@@ -115,6 +115,69 @@ static void test_each_field_that_the_server_sees_makes_a_difference(void **state
         assert_false(same(own, kind(&others[i], NULL)));
 }
 
+static void test_what_else_the_request_is_made_of_makes_a_difference_too(void **state)
+{
+    struct profile_config base = profile(), others[17];
+    struct token_kind own = kind(&base, NULL), kinds[17];
+    (void)state;
+    for (size_t i = 0; i < 17; i++)
+        others[i] = profile();
+    char *more[] = {text_client};
+    others[0].audiences = (struct strings){.items = more, .count = 1};
+    others[1].authorization_details = text_client;
+    others[2].subject_token_profile = text_client;
+    others[3].subject_token_file = text_client;
+    others[4].subject_token_type = text_client;
+    others[5].actor_token_file = text_client;
+    others[6].actor_token_type = text_client;
+    others[7].requested_token_type = text_client;
+    others[8].assertion_file = text_client;
+    others[9].assertion_key = text_client;
+    others[10].assertion_issuer = text_client;
+    others[11].assertion_subject = text_client;
+    others[12].assertion_audience = text_client;
+    others[13].dpop = DPOP_OPTIONAL;
+    others[14].dpop = DPOP_REFRESH_ONLY;
+    others[15].grant = GRANT_TOKEN_EXCHANGE;
+    others[16].grant = GRANT_JWT_BEARER;
+    for (size_t i = 0; i < 17; i++) {
+        kinds[i] = kind(&others[i], NULL);
+        assert_false(same(own, kinds[i]));
+        for (size_t k = 0; k < i; k++)
+            assert_false(same(kinds[k], kinds[i]));
+    }
+}
+
+static void test_the_tokens_of_a_login_are_shared_by_no_other_profile(void **state)
+{
+    static const enum grant grants[] = {GRANT_AUTHORIZATION_CODE, GRANT_DEVICE_CODE};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct profile_config a = profile(), b = profile();
+        a.name = (char[]){"alice"};
+        b.name = (char[]){"bob"};
+        a.grant = b.grant = grants[i];
+        assert_false(same(kind(&a, NULL), kind(&b, NULL)));
+        assert_true(same(kind(&a, NULL), kind(&a, "b a")));
+    }
+}
+
+static void test_what_an_application_gives_makes_another_kind_by_its_place(void **state)
+{
+    static const char *const given[][2] = {{"x", NULL}, {NULL, "x"}, {"x", "x"}, {"xx", NULL}, {"", NULL}, {NULL, NULL}};
+    struct profile_config p = profile();
+    struct token_kind kinds[6];
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        kinds[i] = kind(&p, NULL);
+        token_kind_add(&kinds[i], span_text(given[i][0]));
+        token_kind_add(&kinds[i], span_text(given[i][1]));
+        assert_false(same(kinds[i], kind(&p, NULL)));
+        for (size_t k = 0; k < i; k++)
+            assert_false(same(kinds[k], kinds[i]));
+    }
+}
+
 static void test_resources_and_form_fields_keep_their_order(void **state)
 {
     struct profile_config p = profile();
@@ -191,6 +254,9 @@ int main(void)
         cmocka_unit_test(test_an_empty_scope_is_the_same_as_none_in_the_profile),
         cmocka_unit_test(test_two_profiles_that_ask_for_the_same_share_a_token),
         cmocka_unit_test(test_each_field_that_the_server_sees_makes_a_difference),
+        cmocka_unit_test(test_what_else_the_request_is_made_of_makes_a_difference_too),
+        cmocka_unit_test(test_the_tokens_of_a_login_are_shared_by_no_other_profile),
+        cmocka_unit_test(test_what_an_application_gives_makes_another_kind_by_its_place),
         cmocka_unit_test(test_resources_and_form_fields_keep_their_order),
         cmocka_unit_test(test_lists_that_join_to_the_same_text_differ),
         cmocka_unit_test(test_a_text_does_not_move_from_one_field_to_the_next),

@@ -1,192 +1,8 @@
 /*
- * The token cache, with the exchange and the clock replaced by the test: single flight, deadlines, min_valid, early
- * refresh, refusals, and its bounds. Every callback is counted: it comes exactly once.
+ * The token cache, with the fetches and the clock replaced by the test: single flight, deadlines, min_valid, refusals. Every
+ * callback is counted: it comes exactly once. test_tokens_renewal.c and test_tokens_bounds.c have the rest.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <sodium.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#include "exchange.h"
-#include "tokens.h"
-
-#define SECOND UINT64_C(1000000)
-#define HOUR 3600U
-#define JKT "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
-#define EXCHANGES_KEPT 8192
-
-static const char text[] = "[key k]\nuri = pkcs11:object=k\n"
-                           "[profile one]\nkey = k\nissuer = https://as.example\nclient-id = one\nclient-secret-file = /s\n"
-                           "scope = a b\nresource = urn:own\norigins = https://api.example\ntimeout = 7\n"
-                           "[profile two]\nkey = k\nissuer = https://as.example\nclient-id = two\nclient-secret-file = /s\n"
-                           "origins = https://api.example\n";
-
-/* --- what the cache sees instead of the agent --- */
-
-static struct front front;
-static uint64_t now;
-
-uint64_t front_now(const struct front *f)
-{
-    (void)f;
-    return now;
-}
-
-static unsigned int waits;
-
-void front_wait(struct front *f)
-{
-    (void)f;
-    waits++;
-}
-
-/* One exchange that the cache began and the test ends. */
-static struct begun {
-    char scope[64], resources[64];
-    uint64_t deadline;
-    exchange_done done;
-    void *context;
-} begun[EXCHANGES_KEPT];
-static size_t begun_count, ended_count;
-static uint32_t answer_at_once; /* lifetime of a token that comes before exchange_start returns; 0: none */
-
-static void end_with_token(size_t i, const char *token, uint32_t lifetime)
-{
-    struct granted g = {.access_token = span_text(token), .scope = span_text(NULL), .jkt = JKT, .lifetime = lifetime};
-    exchange_done done = begun[i].done;
-    assert_non_null(done);
-    begun[i].done = NULL;
-    ended_count++;
-    done(begun[i].context, NULL, &g);
-}
-
-static void end_with_failure(size_t i, enum status status)
-{
-    struct error err;
-    exchange_done done = begun[i].done;
-    assert_non_null(done);
-    begun[i].done = NULL;
-    ended_count++;
-    (void)error_set(&err, status, "try", "the server said no");
-    done(begun[i].context, &err, NULL);
-}
-
-void exchange_start(struct front *f, const struct exchange_request *r, exchange_done done, void *context)
-{
-    struct begun *b = &begun[begun_count];
-    assert_ptr_equal(f, &front);
-    assert_true(begun_count < EXCHANGES_KEPT);
-    begun_count++;
-    *b = (struct begun){.deadline = r->deadline, .done = done, .context = context};
-    (void)snprintf(b->scope, sizeof(b->scope), "%.*s", (int)r->scope.len, r->scope.data != NULL ? (const char *)r->scope.data : "");
-    for (size_t i = 0; i < r->resources->count; i++)
-        (void)snprintf(b->resources + strlen(b->resources), sizeof(b->resources) - strlen(b->resources), "%s;",
-                       r->resources->items[i]);
-    if (answer_at_once > 0)
-        end_with_token(begun_count - 1, "at-once", answer_at_once);
-}
-
-/* --- the callers --- */
-
-struct caller {
-    unsigned int calls;
-    enum status status;
-    char token[32], message[256];
-    uint64_t serial, expires;
-    int64_t expires_at;
-    const struct token_query *again; /* asks again from within its callback */
-    struct caller *again_caller;
-};
-
-static void on_token(void *context, const struct error *err, const struct token *token)
-{
-    struct caller *c = context;
-    c->calls++;
-    c->status = err != NULL ? err->status : STATUS_OK;
-    if (err != NULL) {
-        (void)snprintf(c->message, sizeof(c->message), "%.255s", err->message);
-    } else {
-        assert_int_equal(span_copy(secret_span(token->access_token), c->token, sizeof(c->token)), 0);
-        assert_string_equal(token->jkt, JKT);
-        c->serial = token->serial;
-        c->expires = token->expires;
-        c->expires_at = token->expires_at;
-    }
-    if (c->again != NULL)
-        tokens_get(front.tokens, c->again, on_token, c->again_caller);
-}
-
-static const struct list no_resources;
-
-static struct token_query query(const char *profile, const char *scope)
-{
-    return (struct token_query){.profile = config_profile(front.config, span_text(profile)),
-                                .scope = span_text(scope),
-                                .resources = &no_resources,
-                                .deadline = now + 30 * SECOND};
-}
-
-static struct caller ask_query(const struct token_query *q)
-{
-    struct caller c = {0};
-    tokens_get(front.tokens, q, on_token, &c);
-    assert_int_equal(c.calls, 1); /* for questions that are answered at once: else its address would be lost */
-    return c;
-}
-
-static struct caller ask(const char *profile, const char *scope)
-{
-    struct token_query q = query(profile, scope);
-    return ask_query(&q);
-}
-
-static void wait_as(struct caller *c, const struct token_query *q)
-{
-    *c = (struct caller){0};
-    tokens_get(front.tokens, q, on_token, c);
-    assert_int_equal(c->calls, 0);
-}
-
-/* Fills the cache with a token of that scope. */
-static void obtain(const char *profile, const char *scope, const char *token, uint32_t lifetime)
-{
-    struct caller c;
-    struct token_query q = query(profile, scope);
-    wait_as(&c, &q);
-    end_with_token(begun_count - 1, token, lifetime);
-    assert_int_equal(c.calls, 1);
-}
-
-static int open_cache(void **state)
-{
-    struct config *config;
-    struct error err;
-    (void)state;
-    now = 1000 * SECOND;
-    waits = 0;
-    begun_count = ended_count = 0;
-    answer_at_once = 0;
-    front = (struct front){0};
-    if (config_parse(span_text(text), "agent.conf", ROLE_SUPERVISOR, &config, &err) != STATUS_OK)
-        return -1;
-    front.config = config;
-    return tokens_open(&front);
-}
-
-static int close_cache(void **state)
-{
-    (void)state;
-    tokens_free(front.tokens);
-    config_free((struct config *)(uintptr_t)front.config);
-    return 0;
-}
+#include "tokens_world.h"
 
 /* --- one exchange for all --- */
 
@@ -220,7 +36,7 @@ static void test_a_failure_is_told_to_all_who_wait_and_the_next_caller_tries_ane
     (void)state;
     for (size_t i = 0; i < 3; i++)
         wait_as(&callers[i], &q);
-    end_with_failure(0, STATUS_SERVER_REFUSED);
+    end_with_failure(0, STATUS_SERVER_REFUSED, 0);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(callers[i].calls, 1);
         assert_int_equal(callers[i].status, STATUS_SERVER_REFUSED);
@@ -265,7 +81,7 @@ static void test_the_exchange_is_asked_for_what_the_caller_or_else_the_profile_s
     assert_true(begun[0].deadline == now + 7 * SECOND);
     assert_string_equal(begun[1].scope, "z");
     assert_string_equal(begun[1].resources, "urn:x;urn:y;");
-    assert_string_equal(begun[2].scope, "");
+    assert_string_equal(begun[2].scope, "(absent)");
     assert_string_equal(begun[2].resources, "");
     assert_true(begun[2].deadline == now + 30 * SECOND);
 }
@@ -339,7 +155,7 @@ static void test_a_callback_may_ask_again(void **state)
     first.again = &q;
     first.again_caller = &second;
     tokens_get(front.tokens, &q, on_token, &first);
-    end_with_failure(0, STATUS_SERVER_UNREACHABLE);
+    end_with_failure(0, STATUS_SERVER_UNREACHABLE, 0);
     assert_int_equal(first.calls, 1);
     assert_int_equal(second.calls, 0);
     assert_int_equal(begun_count, 2);
@@ -424,102 +240,6 @@ static void test_a_token_that_expired_on_its_way_is_served_to_nobody(void **stat
     }
 }
 
-/* --- the successor --- */
-
-static void test_a_successor_is_fetched_once_behind_a_valid_token(void **state)
-{
-    static struct caller callers[100];
-    uint64_t sent = now;
-    struct token_query q;
-    (void)state;
-    obtain("one", NULL, "old", 1000);
-    now = sent + 799 * SECOND;
-    assert_string_equal(ask("one", NULL).token, "old");
-    assert_int_equal(begun_count, 1);
-    now = sent + 900 * SECOND;
-    q = query("one", NULL);
-    for (size_t i = 0; i < 100; i++) {
-        callers[i] = ask_query(&q);
-        assert_string_equal(callers[i].token, "old");
-    }
-    assert_int_equal(begun_count, 2);
-    end_with_token(1, "new", 1000);
-    struct caller c = ask("one", NULL);
-    assert_string_equal(c.token, "new");
-    assert_true(c.serial != callers[0].serial);
-    assert_int_equal(begun_count, 2);
-    for (size_t i = 0; i < 100; i++)
-        assert_int_equal(callers[i].calls, 1);
-}
-
-static void test_a_long_lived_token_is_renewed_in_its_last_five_minutes(void **state)
-{
-    uint64_t sent = now;
-    (void)state;
-    obtain("one", NULL, "t", 24 * HOUR);
-    now = sent + (24 * HOUR - 301) * SECOND;
-    (void)ask("one", NULL);
-    assert_int_equal(begun_count, 1);
-    now = sent + (24 * HOUR - 150) * SECOND;
-    (void)ask("one", NULL);
-    assert_int_equal(begun_count, 2);
-}
-
-static void test_tokens_that_were_obtained_together_are_not_renewed_together(void **state)
-{
-    uint64_t sent = now;
-    size_t most = 0;
-    char scope[16];
-    (void)state;
-    for (size_t i = 0; i < 100; i++) {
-        (void)snprintf(scope, sizeof(scope), "s%zu", i);
-        obtain("one", scope, "t", 1000);
-    }
-    for (uint64_t second = 800; second <= 900; second++) {
-        size_t before = begun_count;
-        now = sent + second * SECOND;
-        for (size_t i = 0; i < 100; i++) {
-            size_t started = begun_count;
-            (void)snprintf(scope, sizeof(scope), "s%zu", i);
-            (void)ask("one", scope);
-            if (begun_count > started)
-                end_with_token(started, "t", HOUR);
-        }
-        if (begun_count - before > most)
-            most = begun_count - before;
-    }
-    assert_int_equal(begun_count, 200);
-    assert_in_range(most, 1, 20); /* of 100 in 100 seconds; 20 in one is as good as impossible */
-}
-
-static void test_a_failed_early_refresh_keeps_the_token_and_is_tried_again_after_ten_seconds(void **state)
-{
-    uint64_t sent = now;
-    struct caller c;
-    struct token_query q;
-    (void)state;
-    obtain("one", NULL, "old", 1000);
-    now = sent + 900 * SECOND;
-    (void)ask("one", NULL);
-    end_with_failure(1, STATUS_SERVER_UNREACHABLE);
-    assert_string_equal(ask("one", NULL).token, "old");
-    now += 9 * SECOND;
-    assert_string_equal(ask("one", NULL).token, "old");
-    assert_int_equal(begun_count, 2);
-    now += SECOND;
-    assert_string_equal(ask("one", NULL).token, "old");
-    assert_int_equal(begun_count, 3);
-    struct token_state s = tokens_state(front.tokens, config_profile(front.config, span_text("one")));
-    assert_string_equal(s.state, "token");
-    assert_string_equal(s.reason, "the server said no");
-    end_with_failure(2, STATUS_SERVER_UNREACHABLE);
-    now = sent + 1000 * SECOND;
-    q = query("one", NULL);
-    wait_as(&c, &q); /* it has expired: now there is nothing to serve meanwhile */
-    end_with_failure(3, STATUS_SERVER_UNREACHABLE);
-    assert_int_equal(c.status, STATUS_SERVER_UNREACHABLE);
-}
-
 /* --- force and refusals --- */
 
 static void test_force_brings_a_new_token_and_its_failure_keeps_the_old_one(void **state)
@@ -532,7 +252,7 @@ static void test_force_brings_a_new_token_and_its_failure_keeps_the_old_one(void
     wait_as(&c, &q);
     wait_as(&other, &q); /* joins */
     assert_int_equal(begun_count, 2);
-    end_with_failure(1, STATUS_SERVER_UNAVAILABLE);
+    end_with_failure(1, STATUS_SERVER_UNAVAILABLE, 0);
     assert_int_equal(c.status, STATUS_SERVER_UNAVAILABLE);
     assert_int_equal(other.calls, 1);
     assert_string_equal(ask("one", NULL).token, "old");
@@ -570,7 +290,7 @@ static void test_a_refused_token_is_never_served_again(void **state)
     tokens_refuse(front.tokens, ask("one", NULL).serial);
     assert_string_equal(tokens_state(front.tokens, q.profile).state, "no token");
     wait_as(&c, &q);
-    end_with_failure(1, STATUS_SERVER_UNREACHABLE);
+    end_with_failure(1, STATUS_SERVER_UNREACHABLE, 0);
     assert_int_equal(c.status, STATUS_SERVER_UNREACHABLE);
     wait_as(&c, &q);
     assert_int_equal(begun_count, 3);
@@ -587,123 +307,84 @@ static void test_a_refusal_touches_no_other_token(void **state)
     assert_string_equal(ask("one", "y").token, "y");
 }
 
-/* --- bounds --- */
+/* --- what an application gives --- */
 
-static void test_of_more_kinds_than_are_kept_the_one_that_was_not_asked_for_for_longest_goes(void **state)
+static void test_a_login_hears_until_when_its_tokens_that_were_not_refused_live(void **state)
 {
-    struct caller c, at_work;
-    char scope[16];
-    struct token_query q, q_work = query("two", "work");
     (void)state;
-    wait_as(&at_work, &q_work); /* the oldest, but at an exchange */
-    for (size_t i = 0; i < 4095; i++) {
-        now += 1;
-        (void)snprintf(scope, sizeof(scope), "s%zu", i);
-        obtain("one", scope, "t", 24 * HOUR);
-    }
-    now += 1;
-    assert_int_equal(ask("one", "s0").status, STATUS_OK); /* used again: s1 is now the oldest */
-    obtain("one", "one-more", "t", 24 * HOUR);
-    assert_int_equal(tokens_count(front.tokens), 4095);
-    size_t before = begun_count;
-    assert_int_equal(ask("one", "s0").status, STATUS_OK);
-    assert_int_equal(ask("one", "s2").status, STATUS_OK);
-    assert_int_equal(begun_count, before);
-    q = query("one", "s1");
-    wait_as(&c, &q);
-    assert_int_equal(begun_count, before + 1);
-    end_with_token(0, "work", HOUR);
-    assert_int_equal(at_work.calls, 1);
+    obtain("one", NULL, "t1", HOUR);
+    tokens_refuse(front.tokens, ask("one", NULL).serial);
+    assert_true(refused_until == UINT64_MAX); /* nobody has logged in for that one */
+    obtain("user", NULL, "u1", 600);
+    obtain("user", "x", "u2", 300);
+    uint64_t begun_at = now;
+    tokens_refuse(front.tokens, ask("user", NULL).serial);
+    assert_true(refused_until > begun_at && refused_until <= begun_at + 300 * SECOND);
+    tokens_refuse(front.tokens, ask("user", "x").serial);
+    assert_true(refused_until == 0); /* none of them works */
 }
 
-static void test_a_callback_that_asks_for_more_kinds_than_are_kept_cannot_take_its_own_entry_away(void **state)
+static void test_a_given_token_makes_a_kind_of_its_own_and_goes_with_the_request(void **state)
 {
-    struct caller first = {0}, second = {0};
-    char scope[16];
-    struct token_query q = query("one", "first"), more = query("one", "more");
+    struct caller c[4];
+    struct token_query q = query("exchange", NULL), other, typed;
     (void)state;
-    first.again = &more;
-    first.again_caller = &second;
-    tokens_get(front.tokens, &q, on_token, &first);
-    for (size_t i = 0; i < 4095; i++) {
-        now += 1;
-        (void)snprintf(scope, sizeof(scope), "s%zu", i);
-        obtain("one", scope, "t", 24 * HOUR);
-    }
-    end_with_token(0, "t", 24 * HOUR);
-    assert_int_equal(first.calls, 1);
-    assert_int_equal(second.calls, 0);
-    assert_string_equal(ask("one", "first").token, "t");
+    q.subject_token = span_text("subject-1");
+    q.actor_token = span_text("actor");
+    wait_as(&c[0], &q);
+    assert_string_equal(begun[0].subject_token, "subject-1");
+    assert_string_equal(begun[0].actor_token, "actor");
+    assert_string_equal(begun[0].assertion, "(absent)");
+    assert_false(begun[0].own);
+    end_with_token(0, "t1", HOUR);
+    assert_string_equal(ask_query(&q).token, "t1");
+    other = q;
+    other.subject_token = span_text("subject-2");
+    wait_as(&c[1], &other);
+    typed = q;
+    typed.subject_token_type = span_text("urn:x");
+    wait_as(&c[2], &typed);
+    assert_string_equal(begun[2].subject_token_type, "urn:x");
+    other = query("exchange", NULL); /* and nothing given is another kind still */
+    wait_as(&c[3], &other);
+    assert_true(begun[3].own);
+    assert_string_equal(begun[3].subject_token, "(absent)");
+    assert_int_equal(begun_count, 4);
+    assert_string_equal(tokens_state(front.tokens, profile("exchange")).state, "fetching");
+    end_with_token(1, "t2", HOUR);
+    end_with_token(2, "t3", HOUR);
+    end_with_token(3, "t4", HOUR);
+    assert_string_equal(ask_query(&q).token, "t1");
 }
 
-static void test_a_server_that_hangs_takes_exchanges_and_places_from_its_own_profile_only(void **state)
-{
-    static struct caller callers[5000];
-    struct caller c;
-    struct token_query q;
-    char scope[16];
-    size_t waiting = 0, busy = 0;
-    (void)state;
-    obtain("one", "cached", "cached", 24 * HOUR);
-    for (size_t i = 0; i < 5000; i++) {
-        (void)snprintf(scope, sizeof(scope), "s%zu", i % 40);
-        q = query("one", scope);
-        callers[i] = (struct caller){0};
-        tokens_get(front.tokens, &q, on_token, &callers[i]);
-        busy += callers[i].calls == 1 && callers[i].status == STATUS_BUSY;
-        waiting += callers[i].calls == 0;
-    }
-    assert_int_equal(busy + waiting, 5000);
-    assert_int_equal(begun_count, 1 + 32);
-    assert_int_equal(waiting, 4000); /* 32 of 40 kinds, 125 each */
-    q = query("one", "s0");
-    for (size_t i = 0; i < 96; i++)
-        wait_as(&callers[4000 + i], &q);
-    assert_int_equal(ask("one", "s0").status, STATUS_BUSY); /* 4096 wait */
-    assert_string_equal(ask("one", "cached").token, "cached");
-    q = query("two", NULL);
-    wait_as(&c, &q);
-    end_with_token(begun_count - 1, "two", HOUR);
-    assert_string_equal(c.token, "two");
-    now += 60 * SECOND;
-    tokens_tick(front.tokens, now);
-    assert_false(tokens_waiting(front.tokens));
-}
-
-static void test_the_cache_can_be_freed_while_exchanges_are_at_work(void **state)
-{
-    static struct caller callers[3];
-    struct token_query q = query("one", NULL);
-    (void)state;
-    for (size_t i = 0; i < 3; i++)
-        wait_as(&callers[i], &q);
-    tokens_free(front.tokens);
-    front.tokens = NULL;
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(callers[i].calls, 0);
-}
-
-static void test_the_state_tells_what_the_profiles_own_token_does(void **state)
+static void test_the_type_and_the_other_members_of_the_answer_come_with_the_token(void **state)
 {
     struct caller c;
     struct token_query q = query("one", NULL);
     (void)state;
-    assert_string_equal(tokens_state(front.tokens, q.profile).state, "no token");
-    assert_null(tokens_state(front.tokens, q.profile).reason);
-    obtain("one", "other", "other", HOUR);
-    assert_string_equal(tokens_state(front.tokens, q.profile).state, "no token");
     wait_as(&c, &q);
-    assert_string_equal(tokens_state(front.tokens, q.profile).state, "fetching");
-    end_with_failure(begun_count - 1, STATUS_SERVER_REFUSED);
-    assert_string_equal(tokens_state(front.tokens, q.profile).state, "failed");
-    assert_string_equal(tokens_state(front.tokens, q.profile).reason, "the server said no");
-    obtain("one", NULL, "t", 100);
-    now += 30 * SECOND + 1;
-    struct token_state s = tokens_state(front.tokens, q.profile);
-    assert_string_equal(s.state, "token");
-    assert_null(s.reason);
-    assert_int_equal(s.expires_in, 69);
-    assert_int_equal(tokens_count(front.tokens), 2);
+    end_with_type(0, "t", "Bearer");
+    assert_string_equal(c.type, "Bearer");
+    assert_string_equal(c.raw, "{\"x\":1}");
+    q.force = true;
+    wait_as(&c, &q);
+    end_with_type(1, "t", "DPoP");
+    assert_string_equal(ask("one", NULL).type, "DPoP");
+}
+
+static void test_who_has_a_token_and_asks_nevertheless_forces_a_new_one(void **state)
+{
+    struct caller c;
+    struct token_query q = query("one", NULL);
+    (void)state;
+    q.min_valid = 5;
+    wait_as(&c, &q);
+    assert_true(begun[0].own && !begun[0].force);
+    assert_int_equal(begun[0].min_valid, 5);
+    end_with_token(0, "old", HOUR);
+    tokens_refuse(front.tokens, c.serial);
+    wait_as(&c, &q);
+    assert_true(begun[1].force); /* else a login would give the refused one again */
 }
 
 int main(void)
@@ -723,19 +404,14 @@ int main(void)
         TEST(test_min_valid_is_honoured_by_a_new_token),
         TEST(test_min_valid_that_no_token_reaches_is_an_error_for_him_who_asked_for_it),
         TEST(test_a_token_that_expired_on_its_way_is_served_to_nobody),
-        TEST(test_a_successor_is_fetched_once_behind_a_valid_token),
-        TEST(test_a_long_lived_token_is_renewed_in_its_last_five_minutes),
-        TEST(test_tokens_that_were_obtained_together_are_not_renewed_together),
-        TEST(test_a_failed_early_refresh_keeps_the_token_and_is_tried_again_after_ten_seconds),
         TEST(test_force_brings_a_new_token_and_its_failure_keeps_the_old_one),
         TEST(test_200_refusals_of_one_token_cause_one_exchange),
         TEST(test_a_refused_token_is_never_served_again),
         TEST(test_a_refusal_touches_no_other_token),
-        TEST(test_of_more_kinds_than_are_kept_the_one_that_was_not_asked_for_for_longest_goes),
-        TEST(test_a_callback_that_asks_for_more_kinds_than_are_kept_cannot_take_its_own_entry_away),
-        TEST(test_a_server_that_hangs_takes_exchanges_and_places_from_its_own_profile_only),
-        TEST(test_the_cache_can_be_freed_while_exchanges_are_at_work),
-        TEST(test_the_state_tells_what_the_profiles_own_token_does),
+        TEST(test_a_login_hears_until_when_its_tokens_that_were_not_refused_live),
+        TEST(test_a_given_token_makes_a_kind_of_its_own_and_goes_with_the_request),
+        TEST(test_the_type_and_the_other_members_of_the_answer_come_with_the_token),
+        TEST(test_who_has_a_token_and_asks_nevertheless_forces_a_new_one),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
