@@ -147,8 +147,6 @@ static bool wants_probe(const struct sending *x)
     const struct key_public *key = keys_public(keys_find(x->all->front->keys, span_text(x->request.profile->key)));
     const struct server *server = key != NULL ? find_server(x->all, x->origin, key->jkt) : NULL;
     bool fresh = server != NULL && front_now(x->all->front) <= server->nonce_at + NONCE_FRESH;
-    if (x->request.last)
-        return true;
     return x->request.precious && x->request.dpop && (x->request.nonces || as_request_has_sent_nonces(x->all, x->origin)) && !fresh;
 }
 

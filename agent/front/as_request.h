@@ -25,7 +25,6 @@ struct as_request {
     bool dpop;                            /* with a proof */
     bool precious;                        /* the form has a code or a refresh token */
     bool nonces;                          /* the server is known to ask for nonces from before the agent started */
-    bool last;                            /* there is no other send after this one: the server must show first that it answers */
     bool grant_assertion;                 /* adds `assertion`, signed with the profile's assertion-key (RFC 7523) */
     bool token_files;                     /* subject token, actor token or assertion come from the profile's files */
     uint64_t deadline;

@@ -263,7 +263,6 @@ static void on_metadata(void *context, const struct error *failure, const struct
                                  .dpop = p->dpop != DPOP_OPTIONAL || speaks_dpop,
                                  .precious = x->request.precious,
                                  .nonces = x->request.nonces,
-                                 .last = x->request.last,
                                  .token_files = x->request.token_files,
                                  .grant_assertion = x->request.grant_assertion,
                                  .deadline = x->request.deadline};

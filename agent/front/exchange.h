@@ -17,7 +17,7 @@ struct exchange_request {
     struct span scope;               /* absent: none is asked for */
     const struct strings *resources; /* must live until `done`; NULL: none */
     bool audiences;                  /* the profile's audience and authorization-details go with it */
-    bool precious, nonces, last, token_files, grant_assertion; /* see as_request.h */
+    bool precious, nonces, token_files, grant_assertion; /* see as_request.h */
     bool user;                       /* a user is logged in by it: an id_token is checked, */
     struct span id_token_nonce;      /* against this (absent: none was sent), which must live until `done`, */
     struct span subject;             /* and this (absent: any), too */

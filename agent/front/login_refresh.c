@@ -188,7 +188,6 @@ static void send_refresh_token(struct job *job)
                                        .resources = job->clearing ? &h->profile->resources : job->fetch.resources,
                                        .precious = true,
                                        .nonces = h->login.nonces,
-                                       .last = job->before == REFRESH_SENT,
                                        .user = true,
                                        .subject = span_text(h->login.subject),
                                        .deadline = front_now(f) + h->profile->timeout * SECOND};

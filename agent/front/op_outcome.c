@@ -43,7 +43,8 @@ static struct outcome_answer judge_nonce(const struct attempt *a, bool learned, 
 
 static struct outcome_answer judge_token(struct front *f, const struct attempt *a)
 {
-    if (!tokens_refuse(f->tokens, a->token_serial) || a->refreshes > 0 || a->sends >= SENDS_MAX)
+    tokens_refuse(f->tokens, a->token_serial);
+    if (a->refreshes > 0 || a->sends >= SENDS_MAX)
         return verdict(VERDICT_FAIL, "the resource server refuses a new access token too (invalid_token)");
     return verdict(VERDICT_REFRESH, "the resource server refuses the access token (invalid_token)");
 }

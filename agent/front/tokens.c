@@ -16,7 +16,6 @@
 #define WAITERS_MAX 4096    /* of one profile, */
 #define EXCHANGES_MAX 32    /* and its exchanges at once: a server that hangs takes nothing from the other profiles */
 #define EARLY_MAX (1800 * SECOND) /* a successor is fetched at most this long before the end */
-#define REFUSED_AGAIN (10 * SECOND) /* a resource server that refuses every token is not given one after the other */
 #define RETRY_EARLY (10 * SECOND) /* after a failed early refresh */
 
 struct waiter {
@@ -44,8 +43,6 @@ struct entry {
     uint64_t serial, expires, refresh_at;
     int64_t expires_at;
     bool refused;
-    uint64_t asked;      /* when it was asked for */
-    uint64_t refused_at; /* when one was refused last; 0: never */
     /* the exchange */
     bool exchanging;
     bool outdated; /* what it brings is of a login that is over: for those who wait already, and not kept */
@@ -255,7 +252,6 @@ static int keep(struct entry *e, const struct granted *g)
     e->raw = raw;
     e->type = span_is(g->token_type, "Bearer") ? "Bearer" : "DPoP";
     e->used = false;
-    e->asked = g->asked;
     (void)!span_copy(span_text(g->jkt), e->jkt, sizeof(e->jkt));
     e->serial = ++e->tokens->last_serial;
     e->expires = g->asked + g->lifetime * SECOND;
@@ -483,18 +479,15 @@ void tokens_forget(struct tokens *tokens, const struct profile_config *profile)
     }
 }
 
-bool tokens_refuse(struct tokens *tokens, uint64_t serial)
+void tokens_refuse(struct tokens *tokens, uint64_t serial)
 {
     const struct profile_config *login = NULL;
-    uint64_t latest = 0, now = front_now(tokens->front);
+    uint64_t latest = 0;
     for (size_t i = 0; i < tokens->count; i++) {
         struct entry *e = tokens->entries[i];
         if (e->access_token == NULL || e->serial != serial)
             continue;
-        if (e->refused_at != 0 && e->asked >= e->refused_at && now < e->refused_at + REFUSED_AGAIN)
-            return false;
         e->refused = true;
-        e->refused_at = now;
         login = config_needs_login(e->profile) ? e->profile : NULL;
     }
     for (size_t i = 0; login != NULL && i < tokens->count; i++) {
@@ -504,7 +497,6 @@ bool tokens_refuse(struct tokens *tokens, uint64_t serial)
     }
     if (login != NULL)
         logins_refused(tokens->front, login, latest);
-    return true;
 }
 
 uint32_t tokens_count(const struct tokens *tokens)

@@ -48,8 +48,7 @@ void tokens_get(struct tokens *tokens, const struct token_query *query, token_do
 bool tokens_peek(struct tokens *tokens, const struct token_query *query, struct token *out);
 /* Those of its login, which is over, or new; and those that token exchanges made of them. */
 void tokens_forget(struct tokens *tokens, const struct profile_config *profile);
-/* A resource server says that it is not good. False: so it said of the one before a moment ago, and another would not help. */
-bool tokens_refuse(struct tokens *tokens, uint64_t serial);
+void tokens_refuse(struct tokens *tokens, uint64_t serial); /* a resource server says that it is not good */
 uint32_t tokens_count(const struct tokens *tokens);
 
 /* For the status: the token of the profile's own scope and resources. */

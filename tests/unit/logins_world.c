@@ -20,10 +20,12 @@ unsigned int tokens_forgotten, turns;
 
 /* --- the store --- */
 
+enum store_call { LOAD, SAVE, REMOVE };
+
 static struct pending {
     login_store_done done;
     void *context;
-    enum { LOAD, SAVE, REMOVE } what;
+    enum store_call what;
     struct buffer record;
 } pending;
 
@@ -69,7 +71,7 @@ void store_goes_on(void)
     p.done(p.context, NULL, false, p.what == LOAD && store.there ? &record : NULL);
 }
 
-static void begin(int what, const struct login_record *record, login_store_done done, void *context)
+static void begin(enum store_call what, const struct login_record *record, login_store_done done, void *context)
 {
     assert_null(pending.done); /* one after the other */
     pending = (struct pending){.done = done, .context = context, .what = what};

@@ -54,7 +54,7 @@ static void test_a_missing_type_is_an_error_under_every_policy(void **state)
 
 static void test_a_token_that_is_bound_to_another_key_is_discarded(void **state)
 {
-    static const char *const others[] = {"1" JKT, "", OTHER_JKT};
+    static const char *const others[] = {("1" JKT), "", OTHER_JKT};
     (void)state;
     start("basic");
     good_answer()->answer.cnf_jkt = span_text(JKT);

@@ -58,7 +58,7 @@ static int begin(void **state)
 {
     (void)state;
     memset(&world, 0, sizeof(world));
-    struct front f = {.event = NULL};
+    static struct front f; /* lives as long as the reload */
     reload_start(&f, on_told, &world);
     assert_int_equal(world.asked, 1);
     assert_int_equal(world.told, 0);
