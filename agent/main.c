@@ -1,6 +1,6 @@
 /*
- * dpop-agent: the program. Without --role it is the supervisor; with it, one of the processes that the supervisor starts
- * (common/role.h). Every process first gives up what it never needs: new privileges, core files, being traced.
+ * dpop-agent: the program. Without --role it is the supervisor; with it, one of the processes that the supervisor
+ * starts (common/role.h). Every process first gives up what it never needs: new privileges, core files, being traced.
  */
 #include "config_check.h"
 #include "role.h"
@@ -88,7 +88,7 @@ static int run_role(const char *name, const char *argument)
         raise_descriptor_limit();
         result = front_main(config, argument);
     } else if (role == ROLE_KEY && config->key_count == 1) {
-        result = key_main(&config->keys[0], &channel);
+        result = key_main(config, &channel);
     } else if (role == ROLE_NET) {
         result = net_main(config, &channel);
     } else if (role == ROLE_NET_TLS) {
@@ -111,7 +111,8 @@ static const char usage[] =
     "Holds DPoP keys in PKCS#11 tokens, obtains DPoP-bound access tokens (RFC 9449) and serves both on a Unix socket.\n"
     "Runs in the foreground. See dpop-agent(8), dpop-agent.conf(5); dpop(1) is the command that talks to it.\n"
     "\n"
-    "  --config FILE   configuration; default $XDG_CONFIG_HOME/dpop-agent/agent.conf, for root /etc/dpop-agent/agent.conf\n"
+    "  --config FILE   configuration; default $XDG_CONFIG_HOME/dpop-agent/agent.conf, "
+    "for root /etc/dpop-agent/agent.conf\n"
     "  --socket PATH   socket; default the one that systemd passes, then $XDG_RUNTIME_DIR/dpop-agent/socket, for root\n"
     "                  /run/dpop-agent/socket\n"
     "  --help          this text\n"

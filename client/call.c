@@ -7,7 +7,11 @@
 #include "text.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
+
+#define FIRST_PAUSE_MS 20
+#define LONGEST_PAUSE_MS 640
 
 /* The table's limits, checked before anything is sent, so that the error names the caller's own value. */
 static int check_field(const struct field *f, struct span value, struct dpop_error *err)
@@ -48,6 +52,7 @@ static int exchange(struct connection *c, const struct call *call, struct dpop_e
     struct error why;
     size_t begin = connection_begin(c, call->operation);
     message_put(&c->out, call->request, call->in);
+    connection_attach(c, call->descriptors, call->descriptor_count);
     int status = connection_exchange(c, begin, call->deadline, &frame, err);
     if (status != DPOP_OK)
         return status;
@@ -92,12 +97,50 @@ static int say_hello(struct connection *c, int64_t deadline, struct dpop_error *
     return status;
 }
 
-int call_open(struct dpop_agent *agent, int64_t deadline, struct dpop_error *err)
+/* PROTOCOL.md, "Restarts": what may be asked again although the agent had begun with it. */
+static bool may_be_sent_again(uint16_t operation)
+{
+    switch (operation) {
+    case OPERATION_HELLO:
+    case OPERATION_STATUS:
+    case OPERATION_KEYS:
+    case OPERATION_PROFILES:
+    case OPERATION_PROOF:
+    case OPERATION_TOKEN:
+    case OPERATION_AUTHORIZE:
+    case OPERATION_OUTCOME:
+    case OPERATION_INTROSPECT:
+    case OPERATION_PROFILE_TEST:
+    case OPERATION_TRACE:
+    case OPERATION_KEY_CSR:
+    case OPERATION_KEY_CERT:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The exchange failed because the agent restarts, and is to be made again: waits a little, longer each time. */
+static bool comes_again(const struct connection *c, int status, bool again, int64_t deadline, int *pause_ms)
+{
+    bool nothing_done = c->unread && (status == STATUS_AGENT_UNREACHABLE || status == STATUS_RESTARTED);
+    if (!nothing_done && !(again && status == STATUS_RESTARTED))
+        return false;
+    if (deadline_left(deadline) <= *pause_ms)
+        return false;
+    (void)poll(NULL, 0, *pause_ms);
+    if (*pause_ms < LONGEST_PAUSE_MS)
+        *pause_ms *= 2;
+    return true;
+}
+
+static int open_once(struct dpop_agent *agent, int64_t deadline, struct dpop_error *err)
 {
     struct connection *c = &agent->connection;
     int fd;
     if (c->fd >= 0)
         connection_settle(c);
+    c->unread = false;
     if (c->fd >= 0 && c->last_request < UINT32_MAX)
         return DPOP_OK;
     int status = endpoint_open(agent->socket, deadline, &fd, err);
@@ -110,13 +153,28 @@ int call_open(struct dpop_agent *agent, int64_t deadline, struct dpop_error *err
     return status;
 }
 
+int call_open(struct dpop_agent *agent, int64_t deadline, struct dpop_error *err)
+{
+    int pause_ms = FIRST_PAUSE_MS, status;
+    do
+        status = open_once(agent, deadline, err);
+    while (status != DPOP_OK && comes_again(&agent->connection, status, true, deadline, &pause_ms));
+    return status;
+}
+
 int call_perform(struct dpop_agent *agent, const struct call *call, struct dpop_error *err)
 {
+    bool again = may_be_sent_again(call->operation) && !call->once;
+    int pause_ms = FIRST_PAUSE_MS;
     int status = check_request(call->request, call->in, err);
-    if (status == DPOP_OK)
+    if (status != DPOP_OK)
+        return status;
+    do {
         status = call_open(agent, call->deadline, err);
-    if (status == DPOP_OK)
+        if (status != DPOP_OK)
+            return status;
         status = exchange(&agent->connection, call, err);
+    } while (status != DPOP_OK && comes_again(&agent->connection, status, again, call->deadline, &pause_ms));
     return status;
 }
 

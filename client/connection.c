@@ -3,7 +3,6 @@
 
 #include "deadline.h"
 #include "failure.h"
-#include "messages.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +26,7 @@ void connection_adopt(struct connection *c, int fd)
     c->fd = fd;
     c->max_frame = FRAME_MAX_BEFORE_HELLO;
     c->last_request = 0;
+    c->descriptor_count = 0;
 }
 
 void connection_close(struct connection *c)
@@ -48,6 +48,7 @@ void connection_done(struct connection *c)
 
 static int lost(struct connection *c, struct dpop_error *err, const char *how)
 {
+    c->unread = c->unread || c->out.len > 0;
     connection_close(c);
     return failure_set(err, STATUS_AGENT_UNREACHABLE, LOST_NEXT, "the connection to the agent was lost: %s", how);
 }
@@ -75,15 +76,44 @@ static int read_some(struct connection *c, struct dpop_error *err)
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
+    c->unread = c->unread || (n < 0 && errno == ECONNRESET); /* so the kernel says: it was closed with bytes unread */
     (void)lost(c, err, n == 0 ? "the agent closed it" : strerrordesc_np(errno));
     return -1;
+}
+
+/* Sends what the next sendmsg may hold: bytes of one frame only if descriptors go with them. */
+static ssize_t send_next(struct connection *c)
+{
+    union {
+        char bytes[CMSG_SPACE(LIMIT_DESCRIPTORS * sizeof(int))];
+        struct cmsghdr align;
+    } ancillary = {.bytes = {0}};
+    struct span left = buffer_span(&c->out);
+    bool waiting = c->descriptor_count > 0 && c->ahead > 0;
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)left.data, .iov_len = waiting ? c->ahead : left.len};
+    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (c->descriptor_count > 0 && !waiting) {
+        size_t size = c->descriptor_count * sizeof(int);
+        header.msg_control = ancillary.bytes;
+        header.msg_controllen = CMSG_SPACE(size);
+        struct cmsghdr *m = CMSG_FIRSTHDR(&header);
+        m->cmsg_level = SOL_SOCKET;
+        m->cmsg_type = SCM_RIGHTS;
+        m->cmsg_len = CMSG_LEN(size);
+        memcpy(CMSG_DATA(m), c->descriptors, size);
+    }
+    ssize_t n = sendmsg(c->fd, &header, MSG_NOSIGNAL);
+    if (n > 0 && waiting)
+        c->ahead -= (size_t)n;
+    else if (n > 0)
+        c->descriptor_count = 0;
+    return n;
 }
 
 /* 0, or -1: the connection is lost and closed. */
 static int write_some(struct connection *c, struct dpop_error *err)
 {
-    struct span left = buffer_span(&c->out);
-    ssize_t n = send(c->fd, left.data, left.len, MSG_NOSIGNAL);
+    ssize_t n = send_next(c);
     if (n >= 0) {
         buffer_consume(&c->out, (size_t)n);
         return 0;
@@ -91,6 +121,7 @@ static int write_some(struct connection *c, struct dpop_error *err)
     if (errno == EAGAIN || errno == EINTR)
         return 0;
     if (errno == EPIPE || errno == ECONNRESET) {
+        c->unread = true;
         buffer_clear(&c->out); /* what the agent said before it closed is still there to be read */
         return 0;
     }
@@ -148,6 +179,12 @@ size_t connection_begin(struct connection *c, uint16_t operation)
     return frame_begin(&c->out, operation, ++c->last_request);
 }
 
+void connection_attach(struct connection *c, const int *descriptors, size_t count)
+{
+    memcpy(c->descriptors, descriptors, count * sizeof(int));
+    c->descriptor_count = count;
+}
+
 /* Takes back the last `size` bytes to send. */
 static void take_back(struct buffer *out, size_t size)
 {
@@ -157,6 +194,7 @@ static void take_back(struct buffer *out, size_t size)
 
 static int timed_out(struct connection *c, size_t size, struct dpop_error *err)
 {
+    c->descriptor_count = 0;
     if (c->out.len >= size)
         take_back(&c->out, size);
     return failure_set(err, STATUS_TIMEOUT, "try again later, or allow more time (--timeout)",
@@ -169,12 +207,15 @@ int connection_exchange(struct connection *c, size_t begin, int64_t deadline, st
     uint32_t awaited = c->last_request;
     size_t size = c->out.len - begin;
     frame_end(&c->out, begin);
+    c->ahead = begin;
+    c->unread = false;
     if (c->out.failed) {
         connection_close(c);
         return failure_set(err, STATUS_NO_MEMORY, NULL, "out of memory for the request");
     }
     if (size > c->max_frame) {
         take_back(&c->out, size);
+        c->descriptor_count = 0;
         return failure_set(err, STATUS_INVALID_ARGUMENT, NULL,
                            "the request has %zu bytes, the agent takes %zu at most", size, c->max_frame);
     }

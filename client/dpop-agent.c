@@ -195,7 +195,7 @@ int dpop_agent_token(struct dpop_agent *agent, const struct dpop_token_request *
     };
     const struct call call = {.operation = OPERATION_TOKEN, .request = &message_token_request, .in = &in,
                               .answer = &message_token_answer, .out = &answer, .out_size = sizeof(answer),
-                              .deadline = deadline};
+                              .deadline = deadline, .once = request->assertion != NULL};
     status = call_perform(agent, &call, err);
     if (status != DPOP_OK)
         return status;

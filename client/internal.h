@@ -25,9 +25,13 @@ struct call {
     void *out; /* its spans point into the connection until call_done */
     size_t out_size;
     int64_t deadline;
+    int descriptors[LIMIT_DESCRIPTORS]; /* sent along; the caller closes them */
+    size_t descriptor_count;
+    bool once; /* not sent again after `restarted`, although its operation may be */
 };
 
-/* Opens the connection if there is none (the first time, or it was lost), and says hello. */
+/* Opens the connection if there is none (the first time, or it was lost), and says hello. It and call_perform begin
+ * again, until the deadline, where PROTOCOL.md ("Restarts") lets them. */
 int call_open(struct dpop_agent *agent, int64_t deadline, struct dpop_error *err);
 int call_perform(struct dpop_agent *agent, const struct call *call, struct dpop_error *err);
 void call_done(struct dpop_agent *agent);

@@ -54,7 +54,11 @@ MESSAGE(key_info,
         F(12, TEXT, 0, LIMIT_NAME, key_info, model),
         F(13, U16, 0, 0, key_info, workers),
         F(14, U32, 0, 0, key_info, waiting),
-        F(15, U64, 0, 0, key_info, signatures));
+        F(15, U64, 0, 0, key_info, signatures),
+        F(16, U32, 0, 0, key_info, sign_time),
+        F(17, U32, 0, 0, key_info, stalled),
+        F(18, U32, 0, 0, key_info, recoveries),
+        F(19, TEXT, 0, LIMIT_TEXT, key_info, warning));
 
 MESSAGE(keys_answer,
         F(1, LIST, 0, LIMIT_NESTED, keys_answer, keys));
@@ -148,14 +152,21 @@ MESSAGE(outcome_answer,
 
 MESSAGE(init_request,
         F(1, TEXT, 0, LIMIT_NAME, init_request, name),
-        F(2, TEXT, 0, LIMIT_TEXT, init_request, module));
+        F(2, TEXT, 0, LIMIT_TEXT, init_request, module),
+        F(3, TEXT, 0, LIMIT_NAME, init_request, kind),
+        F(4, TEXT, 0, LIMIT_URL, init_request, token),
+        F(5, TEXTS, 0, LIMIT_URL, init_request, environment),
+        F(6, BOOL, 0, 0, init_request, pin),
+        F(7, BOOL, 0, 0, init_request, keep_pin));
 
 MESSAGE(init_answer,
         F(1, TEXT, R, LIMIT_URL, init_answer, uri),
         F(2, TEXT, R, LIMIT_NAME, init_answer, jkt),
         F(3, TEXT, R, LIMIT_TEXT, init_answer, configuration),
         F(4, TEXT, R, LIMIT_TEXT, init_answer, token_folder),
-        F(5, TEXT, R, LIMIT_TEXT, init_answer, pin_file));
+        F(5, TEXT, 0, LIMIT_TEXT, init_answer, pin_file),
+        F(6, TEXT, 0, LIMIT_TEXT, init_answer, reason),
+        F(7, TEXT, 0, LIMIT_NAME, init_answer, model));
 
 MESSAGE(login_begin_request,
         F(1, TEXT, R, LIMIT_NAME, login_begin_request, profile),
@@ -274,6 +285,67 @@ MESSAGE(key_cert_request,
 
 MESSAGE(pem_answer,
         F(1, BYTES, R, LIMIT_NESTED, pem_answer, pem));
+
+MESSAGE(key_generate_request,
+        F(1, TEXT, R, LIMIT_NAME, key_generate_request, name),
+        F(2, TEXT, 0, LIMIT_NAME, key_generate_request, like),
+        F(3, U32, 0, 0, key_generate_request, timeout));
+
+MESSAGE(key_import_request,
+        F(1, TEXT, R, LIMIT_NAME, key_import_request, name),
+        F(2, TEXT, 0, LIMIT_NAME, key_import_request, like),
+        F(3, BOOL, 0, 0, key_import_request, password),
+        F(4, U32, 0, 0, key_import_request, timeout));
+
+MESSAGE(key_made_answer,
+        F(1, TEXT, R, LIMIT_NAME, key_made_answer, name),
+        F(2, TEXT, R, LIMIT_URL, key_made_answer, uri),
+        F(3, TEXT, R, LIMIT_NAME, key_made_answer, jkt),
+        F(4, BYTES, R, 32, key_made_answer, x),
+        F(5, BYTES, R, 32, key_made_answer, y),
+        F(6, BOOL, 0, 0, key_made_answer, imported),
+        F(7, TEXT, R, LIMIT_TEXT, key_made_answer, configuration),
+        F(8, TEXTS, 0, LIMIT_NAME, key_made_answer, authenticates));
+
+MESSAGE(key_delete_request,
+        F(1, TEXT, R, LIMIT_NAME, key_delete_request, key),
+        F(2, U32, 0, 0, key_delete_request, timeout));
+
+MESSAGE(key_delete_answer,
+        F(1, LIST, 0, LIMIT_NESTED, key_delete_answer, bound),
+        F(2, TEXT, R, LIMIT_TEXT, key_delete_answer, configuration));
+
+MESSAGE(bound_info,
+        F(1, TEXT, R, LIMIT_NAME, bound_info, profile),
+        F(2, BOOL, 0, 0, bound_info, revoked),
+        F(3, BOOL, 0, 0, bound_info, login_due),
+        F(4, TEXT, 0, LIMIT_TEXT, bound_info, note));
+
+MESSAGE(key_prepare_request,
+        F(1, TEXT, 0, LIMIT_NAME, key_prepare_request, key),
+        F(2, U32, 0, 0, key_prepare_request, timeout));
+
+MESSAGE(key_commit_request,
+        F(1, TEXT, 0, LIMIT_NAME, key_commit_request, key),
+        F(2, U32, 0, 0, key_commit_request, timeout));
+
+MESSAGE(key_commit_answer,
+        F(1, TEXT, R, LIMIT_NAME, key_commit_answer, jkt),
+        F(2, TEXT, R, LIMIT_NAME, key_commit_answer, old_jkt),
+        F(3, LIST, 0, LIMIT_NESTED, key_commit_answer, bound),
+        F(4, TEXT, R, LIMIT_TEXT, key_commit_answer, configuration),
+        F(5, TEXT, 0, LIMIT_TEXT, key_commit_answer, note));
+
+MESSAGE(unlock_request,
+        F(1, TEXT, 0, LIMIT_NAME, unlock_request, key),
+        F(2, U32, 0, 0, unlock_request, timeout));
+
+MESSAGE(lock_request,
+        F(1, TEXT, 0, LIMIT_NAME, lock_request, key));
+
+MESSAGE(unlock_answer,
+        F(1, TEXT, 0, LIMIT_NAME, unlock_answer, token),
+        F(2, TEXTS, 0, LIMIT_NAME, unlock_answer, keys));
 
 static const struct field error_fields[] = {
     F(1, U16, R, 0, error_message, status),

@@ -35,6 +35,13 @@ enum operation {
     OPERATION_KEY_CSR = 19,
     OPERATION_KEY_CERT = 20,
     OPERATION_RELOAD = 21,
+    OPERATION_KEY_GENERATE = 22,
+    OPERATION_KEY_IMPORT = 23,
+    OPERATION_KEY_DELETE = 24,
+    OPERATION_KEY_PREPARE = 25,
+    OPERATION_KEY_COMMIT = 26,
+    OPERATION_UNLOCK = 27,
+    OPERATION_LOCK = 28,
 
     OPERATION_ANSWER = 0x8000, /* an answer's operation is its request's with this bit */
     OPERATION_ERROR = 0xffff,  /* the answer to a request that failed */
@@ -52,6 +59,9 @@ enum operation {
 #define LIMIT_NESTED 65536
 #define LIMIT_LOGIN 32           /* login handles */
 #define LIMIT_ASSERTION 65536    /* assertions, subject and actor tokens */
+#define LIMIT_DESCRIPTORS 2      /* that one request may carry (SCM_RIGHTS) */
+#define LIMIT_PIN 256
+#define LIMIT_KEY_FILE 65536
 
 struct hello_request {
     uint16_t version_min, version_max;
@@ -110,6 +120,10 @@ struct key_info {
     uint16_t workers;
     uint32_t waiting;      /* signatures in the queue */
     uint64_t signatures;   /* made since the agent started */
+    uint32_t sign_time;    /* microseconds that the token takes for a signature, a moving average; 0: none made yet */
+    uint32_t stalled;      /* milliseconds that the oldest request has been at the token */
+    uint32_t recoveries;   /* how often the key came back after a failure */
+    struct span warning;   /* what the token says about its PIN: tries that were wrong, or are left */
 };
 struct keys_answer {
     struct list keys; /* key_info */
@@ -189,7 +203,8 @@ struct authorize_request {
 struct authorize_answer {
     struct span url;           /* normalised: send exactly this */
     struct span authorization; /* value of the Authorization header */
-    struct span dpop;          /* value of the DPoP header; absent: the token is a Bearer token, which the profile allows */
+    struct span dpop;          /* value of the DPoP header; absent: the token is a Bearer token, which the profile
+                                  allows */
     struct span attempt;
 };
 
@@ -213,16 +228,24 @@ struct outcome_answer {
     struct span reason;
 };
 
+/* May carry one descriptor, the PIN's (a pipe or file; the end of the line or file ends the PIN). */
 struct init_request {
-    struct span name;   /* of the key; "default" when absent */
-    struct span module; /* PKCS#11 module; SoftHSM when absent */
+    struct span name;        /* of the key; "default" when absent */
+    struct span module;      /* path of a PKCS#11 module: its first blank token is initialised */
+    struct span kind;        /* "tpm" or "softhsm": that one; absent, like the others: the best token there is */
+    struct span token;       /* PKCS#11 URI of a token that is initialised already; with object or id: of a key in it */
+    struct list environment; /* NAME=value for the module */
+    bool pin;                /* the descriptor is there: the PIN of a token that is initialised already */
+    bool keep_pin;           /* the PIN is written into a file of mode 0600, else it is given with unlock */
 };
 struct init_answer {
     struct span uri;
     struct span jkt;
     struct span configuration; /* paths of what was made */
     struct span token_folder;
-    struct span pin_file;
+    struct span pin_file;      /* absent: the PIN is not kept; unlock is next */
+    struct span reason;        /* why this token and no better one */
+    struct span model;
 };
 
 struct login_begin_request {
@@ -351,6 +374,71 @@ struct pem_answer {
     struct span pem;
 };
 
+struct key_generate_request {
+    struct span name; /* of the new key, and its label in the token */
+    struct span like; /* the key in whose token it is made; absent: the only key */
+    uint32_t timeout;
+};
+/* Carries the file's descriptor, then, if `password`, that of its password. */
+struct key_import_request {
+    struct span name;
+    struct span like;
+    bool password;
+    uint32_t timeout;
+};
+struct key_made_answer {
+    struct span name;
+    struct span uri;
+    struct span jkt;
+    struct span x, y; /* 32 bytes each */
+    bool imported;
+    struct span configuration;  /* path of the file that has the new key */
+    struct list authenticates;  /* texts: profiles whose client authenticates with the key that this one is to
+                                   replace */
+};
+struct key_delete_request {
+    struct span key;
+    uint32_t timeout;
+};
+struct key_delete_answer {
+    struct list bound;         /* bound_info: profiles that used the key; they are commented out in the configuration */
+    struct span configuration;
+};
+/* What became of the tokens of one profile that were bound to a key. */
+struct bound_info {
+    struct span profile;
+    bool revoked;   /* all that the server takes back (RFC 7009) */
+    bool login_due; /* a user has to log in again */
+    struct span note; /* what could not be revoked, and why */
+};
+struct key_prepare_request { /* answered by key_made_answer */
+    struct span key;
+    uint32_t timeout;
+};
+struct key_commit_request {
+    struct span key;
+    uint32_t timeout;
+};
+struct key_commit_answer {
+    struct span jkt, old_jkt;
+    struct list bound;         /* bound_info */
+    struct span configuration;
+    struct span note;          /* what is left of the old key; absent: nothing */
+};
+
+/* Carries one descriptor, the PIN's. */
+struct unlock_request {
+    struct span key; /* absent: the only key */
+    uint32_t timeout;
+};
+struct lock_request {
+    struct span key;
+};
+struct unlock_answer { /* of lock, too */
+    struct span token;  /* its label; absent: not known */
+    struct list keys;   /* texts: all keys in that token */
+};
+
 struct error_message {
     uint16_t status;
     bool retryable;
@@ -367,12 +455,16 @@ struct error_message {
 extern const struct message message_empty, message_hello_request, message_hello_answer, message_status_answer,
     message_process_info, message_key_info, message_keys_answer, message_profile_info, message_profiles_answer,
     message_proof_request, message_proof_answer, message_token_request, message_token_answer, message_authorize_request,
-    message_authorize_answer, message_outcome_request, message_outcome_answer, message_init_request, message_init_answer,
+    message_authorize_answer, message_outcome_request, message_outcome_answer, message_init_request,
+    message_init_answer,
     message_login_begin_request, message_login_begin_answer, message_login_wait_request, message_login_wait_answer,
     message_login_redirect_request, message_login_cancel_request, message_logout_request, message_logout_answer,
     message_introspect_request, message_introspect_answer, message_profile_test_request, message_profile_test_answer,
     message_check_info, message_trace_request, message_trace_answer, message_trace_entry, message_register_request,
-    message_register_answer, message_key_csr_request, message_key_cert_request, message_pem_answer, message_error;
+    message_register_answer, message_key_csr_request, message_key_cert_request, message_pem_answer,
+    message_key_generate_request, message_key_import_request, message_key_made_answer, message_key_delete_request,
+    message_key_delete_answer, message_bound_info, message_key_prepare_request, message_key_commit_request,
+    message_key_commit_answer, message_unlock_request, message_lock_request, message_unlock_answer, message_error;
 
 /* An error as a frame, and back. */
 void messages_put_error(struct buffer *b, uint32_t request, const struct error *e);

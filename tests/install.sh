@@ -112,6 +112,20 @@ system_service_is_hardened() {
   systemd-analyze security --offline=true --no-pager --threshold=15 "$world/units/system/dpop-agent.service"
 }
 
+# The lines that dpop-agent-tokens(7) gives for a TPM, as the unit has them in comments.
+units_are_correct_with_a_tpm() {
+  local page=$root$prefix/share/man/man7/dpop-agent-tokens.7 units=$world/units/tpm
+  mkdir -p "$units/dpop-agent.service.d"
+  cp "$world/units/system"/dpop-agent.* "$units"
+  sed -n '/^\[Service\]$/,/^\.Ed$/{/^\.Ed/!p}' "$page" >"$units/dpop-agent.service.d/tpm.conf"
+  [ "$(wc -l <"$units/dpop-agent.service.d/tpm.conf")" = 4 ]
+  grep -v '^\[' "$units/dpop-agent.service.d/tpm.conf" | sed 's/^/#/' >"$world/tpm-lines"
+  [ "$(grep -cxFf "$world/tpm-lines" "$units/dpop-agent.service")" = 3 ]
+  systemd-analyze verify --man=no "$units/dpop-agent.service" 2>"$world/verify"
+  if grep dpop-agent "$world/verify"; then return 1; fi
+  systemd-analyze security --offline=true --no-pager --threshold=20 "$units/dpop-agent.service"
+}
+
 system_user_and_folder_can_be_made() {
   mkdir -p "$root/etc"
   systemd-sysusers --root="$root" "$root$prefix/lib/sysusers.d/dpop-agent.conf"
@@ -205,7 +219,7 @@ program_options_are_in_the_page() {
 
 everything_has_a_page() {
   local page
-  for page in man1/dpop.1 man5/dpop-agent.conf.5 man8/dpop-agent.8; do [ -s "$root$prefix/share/man/$page" ]; done
+  for page in man1/dpop.1 man5/dpop-agent.conf.5 man7/dpop-agent-tokens.7 man8/dpop-agent.8; do [ -s "$root$prefix/share/man/$page" ]; done
   sed -n 's/^ *\(dpop_[a-z_]*\);.*/\1/p' "$top"/client/*.map >"$world/functions"
   [ "$(wc -l <"$world/functions")" -gt 5 ]
   while read -r page; do [ -s "$root$prefix/share/man/man3/$page.3" ] || { echo "$page"; return 1; }; done <"$world/functions"
@@ -232,6 +246,7 @@ check "a program builds with pkg-config's libdpop-agent-curl, and runs" a_progra
 check "a program builds with the static library" a_program_builds_with_the_static_library
 check "systemd finds no mistake in the units" units_are_correct
 check "the system's service is hardened as far as its work allows" system_service_is_hardened
+check "systemd finds no mistake in the lines for a TPM, and the service stays hardened with them" units_are_correct_with_a_tpm
 check "the system's user, group and configuration folder can be made" system_user_and_folder_can_be_made
 check "dpop-agent.conf(5) has every option of the table and no other" every_option_is_in_the_page
 check "dpop-agent.conf(5) has the limits and choices of the table" limits_are_in_the_page

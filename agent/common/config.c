@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +75,8 @@ struct parser {
 
 static const char *const known_sections[] = {"agent", "key", "profile"};
 
-static enum status line_error(const struct parser *p, unsigned int line, const char *format, const char *a, const char *b,
-                              const char *c)
+static enum status line_error(const struct parser *p, unsigned int line, const char *format, const char *a,
+                              const char *b, const char *c)
 {
     char text[384];
 #pragma GCC diagnostic push
@@ -121,7 +122,8 @@ static enum status begin_profile(struct parser *p, unsigned int line)
         return no_memory(p);
     c->profiles = profiles;
     profiles[c->profile_count] = (struct profile_config){
-        .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30, .persist = true, .login_timeout = 300};
+        .name = strdup(p->name), .line = line, .client_authentication = CLIENT_SECRET_BASIC, .timeout = 30,
+            .persist = true, .login_timeout = 300};
     p->current = &profiles[c->profile_count++];
     return profiles[c->profile_count - 1].name != NULL ? STATUS_OK : no_memory(p);
 }
@@ -141,10 +143,12 @@ static enum status begin_section(struct parser *p, const struct ini_line *line)
         if (span_is(line->section, known_sections[i]))
             p->section = known_sections[i];
     if (p->section == NULL)
-        return line_error(p, line->number, "no section of this kind exists: use [agent], [key NAME] or [profile NAME]", "", "", "");
+        return line_error(p, line->number, "no section of this kind exists: use [agent], [key NAME] or [profile NAME]",
+                          "", "", "");
     bool named = strcmp(p->section, "agent") != 0;
     if (named ? !name_valid(line->name) : line->name.len > 0)
-        return line_error(p, line->number, named ? "[%s NAME] wants a name of up to 63 letters, digits, '.', '_' and '-'"
+        return line_error(p, line->number,
+                          named ? "[%s NAME] wants a name of up to 63 letters, digits, '.', '_' and '-'"
                                                  : "[%s] takes no name", p->section, "", "");
     if (span_copy(line->name, p->name, sizeof(p->name)) != 0)
         return STATUS_INTERNAL;
@@ -172,8 +176,10 @@ static enum status add_entry(struct parser *p, const struct config_option *o, co
         return no_memory(p);
     c->entries = entries;
     entries[c->entry_count++] = (struct config_entry){.section = o->section, .name = strdup(p->name), .option = o->name,
-                                                      .value = span_dup(line->value), .line = line->number, .roles = o->roles};
-    return entries[c->entry_count - 1].name != NULL && entries[c->entry_count - 1].value != NULL ? STATUS_OK : no_memory(p);
+                                                      .value = span_dup(line->value), .line = line->number,
+                                                      .roles = o->roles};
+    return entries[c->entry_count - 1].name != NULL &&
+           entries[c->entry_count - 1].value != NULL ? STATUS_OK : no_memory(p);
 }
 
 static enum status take_option(struct parser *p, const struct ini_line *line)
@@ -187,11 +193,11 @@ static enum status take_option(struct parser *p, const struct ini_line *line)
     if (span_copy(line->option, option, sizeof(option)) != 0)
         return line_error(p, line->number, "the option's name is too long", "", "", "");
     o = config_option_find(p->section, option);
-    if (o == NULL)
+    if (o == NULL || (o->kind == KIND_PIN_KEY && p->role == ROLE_SUPERVISOR))
         return line_error(p, line->number, "unknown option \"%s\" in section [%s]", option, p->section, "");
     if (line->value.len == 0)
         return line_error(p, line->number, "option \"%s\" has no value", option, "", "");
-    enum status status = add_entry(p, o, line);
+    enum status status = o->kind == KIND_PIN_KEY ? STATUS_OK : add_entry(p, o, line);
     if (status != STATUS_OK)
         return status;
     const char *wrong = config_option_set(o, line->value, p->current, wrong_text, sizeof(wrong_text));
@@ -205,8 +211,8 @@ static int fill_client_keys(struct config *c)
 {
     for (size_t i = 0; i < c->profile_count; i++) {
         struct profile_config *p = &c->profiles[i];
-        if ((p->client_authentication == PRIVATE_KEY_JWT || config_has_tls_client(p)) && p->client_key == NULL && p->key != NULL &&
-            (p->client_key = strdup(p->key)) == NULL)
+        if ((p->client_authentication == PRIVATE_KEY_JWT || config_has_tls_client(p)) && p->client_key == NULL &&
+            p->key != NULL && (p->client_key = strdup(p->key)) == NULL)
             return -1;
     }
     return 0;
@@ -264,8 +270,8 @@ enum status config_read_file(const char *path, struct config **out, struct error
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return error_set(err, errno == ENOENT ? STATUS_NOT_CONFIGURED : STATUS_CONFIGURATION,
-                         errno == ENOENT ? "dpop init makes a first key and configuration" : NULL, "cannot open %s: %s", path,
-                         strerror(errno));
+                         errno == ENOENT ? "dpop init makes a first key and configuration" : NULL, "cannot open %s: %s",
+                         path, strerror(errno));
     buffer_init(&text, CONFIG_MAX_FILE + 4096);
     status = check_file(fd, path, err);
     while (status == STATUS_OK) {
@@ -341,11 +347,12 @@ static void free_profile(struct profile_config *p)
     free(p->client_secret_file);
     free(p->client_secret_credential);
     free(p->client_key);
-    char *texts[] = {p->authorization_endpoint, p->pushed_authorization_request_endpoint, p->device_authorization_endpoint,
+    char *texts[] = {p->authorization_endpoint, p->pushed_authorization_request_endpoint,
+                     p->device_authorization_endpoint,
                      p->revocation_endpoint, p->introspection_endpoint, p->client_certificate_file, p->redirect_uri,
                      p->authorization_details, p->subject_token_profile, p->subject_token_file, p->subject_token_type,
-                     p->actor_token_file, p->actor_token_type, p->requested_token_type, p->assertion_file, p->assertion_key,
-                     p->assertion_issuer, p->assertion_subject, p->assertion_audience, p->trace_file};
+                     p->actor_token_file, p->actor_token_type, p->requested_token_type, p->assertion_file,
+                     p->assertion_key, p->assertion_issuer, p->assertion_subject, p->assertion_audience, p->trace_file};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         free(texts[i]);
     free(p->scope);
@@ -376,6 +383,7 @@ void config_free(struct config *c)
     free(c->keys);
     free(c->profiles);
     free(c->agent.state_folder);
+    sodium_free(c->agent.pin_key);
     free_strings(&c->agent.allow_users);
     free(c->path);
     free(c);

@@ -1,9 +1,10 @@
 /*
  * The configuration: an INI file read once by the supervisor, handed to each process as a slice.
  *
- * One table (config_option.c) lists every option: its section, how it is read, and which roles may see it. A slice is INI
- * text again, made of the options that the role may see, so that one parser serves all. What the table does not list is an
- * error with file and line, and so are duplicates; what a whole file must mean is checked besides (supervisor/config_check.h).
+ * One table (config_option.c) lists every option: its section, how it is read, and which roles may see it. A slice is
+ * INI text again, made of the options that the role may see, so that one parser serves all. What the table does not
+ * list is an error with file and line, and so are duplicates; what a whole file must mean is checked besides
+ * (supervisor/config_check.h).
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -34,7 +35,8 @@ enum client_authentication {
     TLS_CLIENT_AUTH,
     SELF_SIGNED_TLS_CLIENT_AUTH,
 };
-enum grant { GRANT_CLIENT_CREDENTIALS, GRANT_AUTHORIZATION_CODE, GRANT_DEVICE_CODE, GRANT_TOKEN_EXCHANGE, GRANT_JWT_BEARER };
+enum grant { GRANT_CLIENT_CREDENTIALS, GRANT_AUTHORIZATION_CODE, GRANT_DEVICE_CODE, GRANT_TOKEN_EXCHANGE,
+             GRANT_JWT_BEARER };
 enum dpop_policy { DPOP_REQUIRED, DPOP_REFRESH_ONLY, DPOP_OPTIONAL };
 enum par_policy { PAR_AUTO, PAR_YES, PAR_NO }; /* auto: where the server advertises it */
 
@@ -47,6 +49,7 @@ struct agent_config {
     char *state_folder;
     enum log_level log_level;
     struct strings allow_users; /* names and numbers, as written */
+    uint8_t *pin_key; /* PIN_KEY_SIZE bytes of sodium_malloc, in slices of key and net-tls processes; NULL: none */
     unsigned int max_clock_skew; /* seconds that a server's clock may be learned to differ; 0: never learned */
 };
 
@@ -94,7 +97,8 @@ struct profile_config {
     struct strings authorization_form, device_form, revocation_form, introspection_form;
     char *subject_token_profile, *subject_token_file, *subject_token_type; /* token-exchange */
     char *actor_token_file, *actor_token_type, *requested_token_type;
-    char *assertion_file;                                                  /* jwt-bearer: a JWT as it is, or one that we sign: */
+    char *assertion_file;                                                  /* jwt-bearer: a JWT as it is, or one that we
+                                                                              sign: */
     char *assertion_key, *assertion_issuer, *assertion_subject, *assertion_audience;
     char *trace_file; /* NULL: none */
     struct strings origins;
@@ -125,10 +129,12 @@ struct config {
 };
 
 /* Parses INI text; `path` names it in errors. `role`: the whole file for the supervisor, a slice for the others. */
-enum status config_parse(struct span text, const char *path, enum role role, struct config **out, struct error *err) MUST_CHECK;
-enum status config_read_file(const char *path, struct config **out, struct error *err) MUST_CHECK; /* refuses one that others may write */
-/* The slice for a role as INI text; `name`: the key that a key process serves, or the profile that a ROLE_NET_TLS process
-   serves (which gets that profile's section and the one of its client-key); else NULL. */
+enum status config_parse(struct span text, const char *path, enum role role, struct config **out,
+                         struct error *err) MUST_CHECK;
+/* refuses one that others may write */
+enum status config_read_file(const char *path, struct config **out, struct error *err) MUST_CHECK;
+/* The slice for a role as INI text; `name`: the key that a key process serves, or the profile that a ROLE_NET_TLS
+   process serves (which gets that profile's section and the one of its client-key); else NULL. */
 void config_put_slice(const struct config *c, enum role role, const char *name, struct buffer *out);
 void config_free(struct config *c);
 

@@ -1,16 +1,19 @@
 /* See config_option.h. */
 #include "config_option.h"
 
-#include "messages.h"
+#include "internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 const char *const config_option_client_authentications[] = {
-    "none", "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", NULL};
-const char *const config_option_grants[] = {"client_credentials", "authorization_code", "device_code", "token-exchange", "jwt-bearer",
+    "none", "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth",
+        "self_signed_tls_client_auth", NULL};
+const char *const config_option_grants[] = {"client_credentials", "authorization_code", "device_code",
+                                            "token-exchange", "jwt-bearer",
                                             NULL};
 const char *const config_option_dpop_policies[] = {"required", "refresh-only", "optional", NULL};
 static const char *const par_policies[] = {"auto", "yes", "no", NULL};
@@ -32,6 +35,7 @@ static const struct config_option options[] = {
     {"agent", "state-folder", KIND_PATH, A(state_folder), ROLE_STORE | ROLE_INIT, 0, MAX_PATH, NULL},
     {"agent", "log-level", KIND_CHOICE, A(log_level), ALL, 0, 0, log_levels},
     {"agent", "allow-users", KIND_WORDS, A(allow_users), ROLE_FRONT, 0, MAX_WORDS, NULL},
+    {"agent", CONFIG_OPTION_PIN_KEY, KIND_PIN_KEY, A(pin_key), ROLE_KEY | ROLE_NET_TLS, 0, 0, NULL},
     {"agent", "max-clock-skew", KIND_NUMBER, A(max_clock_skew), ROLE_FRONT, 0, 86400, NULL},
 
     {"key", "uri", KIND_TEXT, K(uri), ROLE_FRONT | ROLE_KEY | ROLE_NET_TLS, 0, MAX_URL, NULL},
@@ -48,9 +52,11 @@ static const struct config_option options[] = {
     {"profile", "issuer", KIND_TEXT, P(issuer), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "token-endpoint", KIND_TEXT, P(token_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "authorization-endpoint", KIND_TEXT, P(authorization_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
-    {"profile", "pushed-authorization-request-endpoint", KIND_TEXT, P(pushed_authorization_request_endpoint), ROLE_FRONT, 0, MAX_URL,
+    {"profile", "pushed-authorization-request-endpoint", KIND_TEXT, P(pushed_authorization_request_endpoint),
+     ROLE_FRONT, 0, MAX_URL,
      NULL},
-    {"profile", "device-authorization-endpoint", KIND_TEXT, P(device_authorization_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
+    {"profile", "device-authorization-endpoint", KIND_TEXT, P(device_authorization_endpoint), ROLE_FRONT, 0, MAX_URL,
+     NULL},
     {"profile", "revocation-endpoint", KIND_TEXT, P(revocation_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "introspection-endpoint", KIND_TEXT, P(introspection_endpoint), ROLE_FRONT, 0, MAX_URL, NULL},
     {"profile", "client-id", KIND_TEXT, P(client_id), ROLE_FRONT | NETS, 0, MAX_ID, NULL},
@@ -126,7 +132,8 @@ const struct config_option *config_option_find(const char *section, const char *
     return NULL;
 }
 
-static const char *set_number(const struct config_option *o, struct span value, unsigned int *out, char *wrong, size_t wrong_size)
+static const char *set_number(const struct config_option *o, struct span value, unsigned int *out, char *wrong,
+                              size_t wrong_size)
 {
     unsigned long number = 0;
     for (size_t i = 0; i < value.len; i++)
@@ -141,7 +148,8 @@ static const char *set_number(const struct config_option *o, struct span value, 
     return NULL;
 }
 
-static const char *set_choice(const struct config_option *o, struct span value, unsigned int *out, char *wrong, size_t wrong_size)
+static const char *set_choice(const struct config_option *o, struct span value, unsigned int *out, char *wrong,
+                              size_t wrong_size)
 {
     for (unsigned int i = 0; o->choices[i] != NULL; i++)
         if (span_is(value, o->choices[i])) {
@@ -154,6 +162,22 @@ static const char *set_choice(const struct config_option *o, struct span value, 
         (void)snprintf(wrong + used, wrong_size - used, " %s", o->choices[i]);
     }
     return wrong;
+}
+
+static const char *set_pin_key(struct span value, uint8_t **out)
+{
+    size_t len = 0;
+    uint8_t *key = sodium_malloc(PIN_KEY_SIZE);
+    if (key == NULL)
+        return "does not fit into memory";
+    if (*out != NULL || value.len != 2 * (size_t)PIN_KEY_SIZE ||
+        sodium_hex2bin(key, PIN_KEY_SIZE, (const char *)value.data, value.len, NULL, &len, NULL) != 0 ||
+            len != PIN_KEY_SIZE) {
+        sodium_free(key);
+        return "must be 64 hex digits, once";
+    }
+    *out = key;
+    return NULL;
 }
 
 const char *config_option_set(const struct config_option *o, struct span value, void *section_struct, char *wrong,
@@ -184,6 +208,8 @@ const char *config_option_set(const struct config_option *o, struct span value, 
         return add_string(member, value) == 0 ? NULL : no_memory;
     case KIND_CHOICE:
         return set_choice(o, value, member, wrong, wrong_size);
+    case KIND_PIN_KEY:
+        return set_pin_key(value, member);
     }
     return "has no kind";
 }

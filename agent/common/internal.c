@@ -15,7 +15,8 @@ MESSAGE(key_ready,
         F(3, U32, 0, 0, key_ready, attributes),
         F(4, BOOL, 0, 0, key_ready, imported),
         F(5, TEXT, 0, LIMIT_NAME, key_ready, token),
-        F(6, TEXT, 0, LIMIT_NAME, key_ready, model));
+        F(6, TEXT, 0, LIMIT_NAME, key_ready, model),
+        F(7, TEXT, 0, LIMIT_TEXT, key_ready, warning));
 
 MESSAGE(pin_load,
         F(1, BYTES, R, LIMIT_URL, pin_load, token_id));
@@ -23,12 +24,16 @@ MESSAGE(pin_load,
 MESSAGE(pin_records,
         F(1, BYTES, R, PIN_SALT_SIZE, pin_records, salt),
         F(2, LIST, 0, PIN_VERIFIER_SIZE, pin_records, refused),
-        F(3, LIST, 0, PIN_VERIFIER_SIZE, pin_records, trying));
+        F(3, LIST, 0, PIN_VERIFIER_SIZE, pin_records, trying),
+        F(4, LIST, 0, PIN_SOURCE_SIZE, pin_records, accepted),
+        F(5, BYTES, 0, SEALED_PIN_MAX, pin_records, kept),
+        F(6, BOOL, 0, 0, pin_records, locked));
 
 MESSAGE(pin_record,
         F(1, BYTES, R, LIMIT_URL, pin_record, token_id),
         F(2, BYTES, R, PIN_VERIFIER_SIZE, pin_record, verifier),
-        F(3, U16, R, 0, pin_record, verdict));
+        F(3, U16, R, 0, pin_record, verdict),
+        F(4, BYTES, 0, PIN_SOURCE_SIZE, pin_record, source));
 
 MESSAGE(sign_request,
         F(1, BYTES, R, 32, sign_request, digest));
@@ -183,3 +188,46 @@ MESSAGE(profile_added,
 
 MESSAGE(reload_checked,
         F(1, BYTES, 0, LIMIT_NESTED, reload_checked, error));
+
+MESSAGE(sealed_pin,
+        F(1, BYTES, R, SEALED_PIN_MAX, sealed_pin, sealed));
+
+MESSAGE(kept_pin,
+        F(1, BYTES, R, LIMIT_URL, kept_pin, token_id),
+        F(2, BYTES, 0, SEALED_PIN_MAX, kept_pin, sealed),
+        F(3, BOOL, 0, 0, kept_pin, locked));
+
+MESSAGE(make_key,
+        F(1, TEXT, R, LIMIT_NAME, make_key, label));
+
+MESSAGE(import_key,
+        F(1, TEXT, R, LIMIT_NAME, import_key, label),
+        F(2, BOOL, 0, 0, import_key, password));
+
+MESSAGE(made_key,
+        F(1, TEXT, R, LIMIT_URL, made_key, uri),
+        F(2, BYTES, R, 32, made_key, x),
+        F(3, BYTES, R, 32, made_key, y));
+
+MESSAGE(destroy_key,
+        F(1, TEXT, R, LIMIT_URL, destroy_key, uri),
+        F(2, TEXT, R, LIMIT_NAME, destroy_key, jkt));
+
+MESSAGE(add_key,
+        F(1, TEXT, R, LIMIT_NAME, add_key, name),
+        F(2, TEXT, R, LIMIT_NAME, add_key, like),
+        F(3, TEXT, R, LIMIT_URL, add_key, uri),
+        F(4, TEXT, R, LIMIT_NAME, add_key, jkt),
+        F(5, BOOL, 0, 0, add_key, imported));
+
+MESSAGE(remove_key,
+        F(1, TEXT, R, LIMIT_NAME, remove_key, name),
+        F(2, BOOL, 0, 0, remove_key, check));
+
+MESSAGE(switch_key,
+        F(1, TEXT, R, LIMIT_NAME, switch_key, name),
+        F(2, TEXT, R, LIMIT_NAME, switch_key, next));
+
+MESSAGE(keys_changed,
+        F(1, TEXT, R, LIMIT_TEXT, keys_changed, configuration),
+        F(2, TEXTS, 0, LIMIT_NAME, keys_changed, profiles));

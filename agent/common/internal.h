@@ -4,19 +4,27 @@
  *
  *   key  → front   INTERNAL_KEY_READY, INTERNAL_KEY_FAILED (state; no answer), INTERNAL_PIN_LOAD, INTERNAL_PIN_RECORD
  *                  (the front passes these two on to the store; it grants PIN_LOAD to one process per token at a time)
- *   front → key    INTERNAL_SIGN, INTERNAL_DATA_KEY (data_key_request, answered by data_key_answer)
- *   net-tls → front  INTERNAL_PIN_LOAD, INTERNAL_PIN_RECORD, as key processes; INTERNAL_ENDING (its token failed; the answer
- *                  is the last frame that it gets, so that no request is lost with it)
+ *   front → key    INTERNAL_SIGN, INTERNAL_DATA_KEY (data_key_request, answered by data_key_answer), INTERNAL_KEY_MAKE,
+ *                  INTERNAL_KEY_IMPORT (with descriptors: the file, its password; both answered by made_key),
+ *                  INTERNAL_KEY_DESTROY (answered by nothing in it), INTERNAL_UNLOCK (with the PIN's descriptor,
+ *                  answered by sealed_pin; a process that waited for a PIN then ends, and the next one finds the PIN in
+ *                  its pin_records)
+ *   key, net-tls → front  INTERNAL_ENDING (a net-tls process whose token failed, a key process that has grown too
+ *                  large; the answer is the last frame that it gets, so that no request is lost with it)
+ *   net-tls → front  INTERNAL_PIN_LOAD, INTERNAL_PIN_RECORD, as key processes
  *   front → net    INTERNAL_FETCH, INTERNAL_REDIRECT_OPEN, INTERNAL_REDIRECT_WAIT, INTERNAL_REDIRECT_CLOSE
  *   front → store  INTERNAL_PIN_LOAD, INTERNAL_PIN_RECORD, INTERNAL_STORE_PUBLIC (answered by store_public),
- *                  INTERNAL_STORE_KEY (store_key, answered by nothing in it), INTERNAL_LOGIN_LOAD (login_name, answered by
- *                  login_loaded), INTERNAL_LOGIN_SAVE (login_save: the answer means "durable"), INTERNAL_LOGIN_DELETE
- *                  (login_name: the same), INTERNAL_TRACE_WRITE (trace_write)
- *   front → init   INTERNAL_INIT (init_request, answered by init_answer), INTERNAL_ADD_PROFILE (add_profile, answered by
- *                  profile_added)
+ *                  INTERNAL_STORE_KEY (store_key, answered by nothing in it), INTERNAL_LOGIN_LOAD (login_name, answered
+ *                  by login_loaded), INTERNAL_LOGIN_SAVE (login_save: the answer means "durable"),
+ *                  INTERNAL_LOGIN_DELETE (login_name: the same), INTERNAL_TRACE_WRITE (trace_write)
+ *   front → init   INTERNAL_INIT (init_request, answered by init_answer), INTERNAL_ADD_PROFILE (add_profile, answered
+ *                  by profile_added), INTERNAL_ADD_KEY, INTERNAL_REMOVE_KEY, INTERNAL_SWITCH_KEY (add_key, remove_key,
+ *                  switch_key: answered by keys_changed). INTERNAL_INIT may carry the PIN's descriptor.
  *   front ↔ supervisor, one message a packet: INTERNAL_CHILD (with a descriptor), INTERNAL_CHILD_ENDED, INTERNAL_KILL,
- *                  INTERNAL_START_INIT, INTERNAL_RELOAD (answered by reload_checked: the new configuration is good, or what
- *                  is wrong with it), INTERNAL_RELOAD_GO (the supervisor then replaces the family)
+ *                  INTERNAL_START_INIT, INTERNAL_RELOAD (answered by reload_checked: the new configuration is good, or
+ *                  what is wrong with it), INTERNAL_RELOAD_GO (the supervisor then replaces the family),
+ *                  INTERNAL_KEEP_PIN (kept_pin: to the supervisor, which gives all that it keeps to each new front),
+ *                  INTERNAL_CHILD_READY (to the supervisor: a key process has its key open)
  *
  * Answers carry the request's number and operation | OPERATION_ANSWER, failures are OPERATION_ERROR, as on the wire.
  */
@@ -51,11 +59,21 @@ enum internal_operation {
     INTERNAL_REDIRECT_CLOSE,
     INTERNAL_ADD_PROFILE,
     INTERNAL_ENDING,
+    INTERNAL_UNLOCK,
+    INTERNAL_KEY_MAKE,
+    INTERNAL_KEY_IMPORT,
+    INTERNAL_KEY_DESTROY,
+    INTERNAL_ADD_KEY,
+    INTERNAL_REMOVE_KEY,
+    INTERNAL_SWITCH_KEY,
+    INTERNAL_KEEP_PIN,
+    INTERNAL_CHILD_READY,
 };
 
 #define INTERNAL_FRAME_MAX (4 * 1024 * 1024)
 #define PIN_SALT_SIZE 16
 #define PIN_VERIFIER_SIZE 32
+#define PIN_SOURCE_SIZE 32
 #define DATA_KEY_SIZE 32
 #define STORE_PUBLIC_SIZE 32                   /* crypto_box public key */
 #define DATA_KEY_SEALED_SIZE (DATA_KEY_SIZE + 48) /* crypto_box_seal */
@@ -66,28 +84,38 @@ struct key_ready {
     uint32_t attributes; /* KEY_* of messages.h */
     bool imported;
     struct span token, model;
+    struct span warning; /* what the token says about its PIN; absent: nothing */
 };
 
 /* INTERNAL_KEY_FAILED is an error_message (messages.h). */
 
 struct pin_load {
-    struct span token_id; /* module path, newline, token label: the front and the store only compare it */
+    struct span token_id; /* made by key/pin.c: the front and the store only compare it */
 };
 struct pin_records {
     struct span salt;     /* PIN_SALT_SIZE bytes, the token's own */
     struct list refused;  /* verifiers (PIN_VERIFIER_SIZE bytes) of PINs that the token has refused */
     struct list trying;   /* verifiers of PINs whose log-in was begun and never reported on */
+    struct list accepted; /* where the PINs came from that the token has accepted, PIN_SOURCE_SIZE bytes (the last
+                             few) */
+    struct span kept;     /* from the front: a sealed PIN that the user gave (unlock); it goes before file and
+                             credential */
+    bool locked;          /* from the front: the user has locked the token; no PIN is spent */
 };
 enum pin_verdict {
     PIN_TRYING = 1,
     PIN_ACCEPTED = 2,
     PIN_REFUSED = 3,
     PIN_UNKNOWN = 4, /* the token did not look at the PIN: forget that it was being tried */
+    PIN_DOUBTED = 5, /* the token failed without a word about the PIN, and works otherwise. Where PINs were accepted
+                        from is forgotten; if there was any, so is that this one was being tried: it may be tried once
+                        more */
 };
 struct pin_record {
     struct span token_id;
     struct span verifier;
     uint16_t verdict;
+    struct span source; /* PIN_ACCEPTED: where it came from, as a hash of the file's state, say; never of the PIN */
 };
 
 struct sign_request {
@@ -95,6 +123,36 @@ struct sign_request {
 };
 struct sign_answer {
     struct span signature; /* r and s, 64 bytes */
+};
+
+/* A PIN from a descriptor, for the front to keep. Only key and net-tls processes have the key that opens it: pin-key in
+   their slice of the configuration. */
+#define PIN_KEY_SIZE 32
+#define SEALED_PIN_MAX (LIMIT_PIN + 40) /* XChaCha20-Poly1305: nonce and tag */
+struct sealed_pin {
+    struct span sealed;
+};
+struct kept_pin {
+    struct span token_id;
+    struct span sealed; /* absent: none is kept (any more) */
+    bool locked;
+};
+
+/* Work on the objects of the key's token. */
+struct make_key {
+    struct span label; /* STATUS_EXISTS: a key in the token has it */
+};
+struct import_key {
+    struct span label;
+    bool password; /* the second descriptor is there */
+};
+struct made_key {
+    struct span uri; /* of the key process's own, with the new key's object and id */
+    struct span x, y;
+};
+struct destroy_key {
+    struct span uri; /* of the key in the same token */
+    struct span jkt; /* no other key is destroyed */
 };
 
 /* The store's one secret: the token makes it, the front only carries it, sealed for the store (crypto_box_seal). */
@@ -140,8 +198,8 @@ struct login_record {
 struct login_name {
     struct span profile, key, issuer, client_id, jkt;
 };
-/* A record that does not open (changed; another client, issuer or key) is an error, STATUS_LOGIN_REQUIRED; that the data
-   key is not there yet is STATUS_STORE_FAILED, as all other trouble. */
+/* A record that does not open (changed; another client, issuer or key) is an error, STATUS_LOGIN_REQUIRED; that the
+   data key is not there yet is STATUS_STORE_FAILED, as all other trouble. */
 struct login_loaded {
     bool found;
     struct span record; /* login_record */
@@ -162,7 +220,8 @@ struct fetch_request {
     struct span dpop;    /* value of the DPoP header */
     bool authenticate;   /* adds the client secret, if the profile authenticates with one */
     uint32_t timeout;    /* milliseconds */
-    bool token_files;    /* adds subject_token, actor_token and assertion from the profile's files, where the form lacks them */
+    bool token_files;    /* adds subject_token, actor_token and assertion from the profile's files, where the form lacks
+                            them */
     struct span json;    /* application/json: a POST */
     struct span bearer;  /* token of an `Authorization: Bearer` header */
     struct span ca_file;
@@ -191,7 +250,8 @@ struct id_token_message {
     struct list aud;
     uint64_t exp, iat; /* 0: none */
 };
-enum json_kind { JSON_KIND_TEXT = 1, JSON_KIND_INTEGER, JSON_KIND_TRUE, JSON_KIND_FALSE, JSON_KIND_NULL, JSON_KIND_TEXTS, JSON_KIND_OTHER };
+enum json_kind { JSON_KIND_TEXT = 1, JSON_KIND_INTEGER, JSON_KIND_TRUE, JSON_KIND_FALSE, JSON_KIND_NULL,
+                 JSON_KIND_TEXTS, JSON_KIND_OTHER };
 struct json_member {
     struct span name;
     uint16_t kind;
@@ -226,11 +286,32 @@ struct add_profile {
     struct span name;
     struct list options;       /* "option = value" */
     struct span client_secret; /* absent: none */
-    struct span registration;  /* JSON: registration_client_uri and registration_access_token, kept beside it; absent: none */
+    struct span registration;  /* JSON: registration_client_uri and registration_access_token, kept beside it; absent:
+                                  none */
 };
 struct profile_added {
     struct span configuration; /* path */
     struct span secret_file;   /* path; absent: none */
+};
+
+/* The configuration's [key …] sections, changed by init. */
+struct add_key {
+    struct span name;
+    struct span like; /* whose pin, environment, workers and origins options are copied */
+    struct span uri, jkt;
+    bool imported;    /* allow-imported = yes */
+};
+struct remove_key {
+    struct span name;
+    bool check; /* says what would be removed, and changes nothing */
+};
+struct switch_key {
+    struct span name; /* gets uri, thumbprint and allow-imported of `next`, whose section goes */
+    struct span next;
+};
+struct keys_changed {
+    struct span configuration; /* path */
+    struct list profiles;      /* texts: profiles that were commented out with their key */
 };
 
 struct reload_checked {
@@ -253,8 +334,11 @@ struct kill_message {
 
 extern const struct message message_data_key_request, message_data_key_answer, message_store_public, message_store_key,
     message_login_record, message_login_name, message_login_loaded, message_login_save, message_trace_write,
-    message_id_token_message, message_redirect_open, message_redirect_opened, message_redirect_wait, message_redirect_came,
-    message_redirect_close, message_add_profile, message_profile_added, message_reload_checked;
+    message_id_token_message, message_redirect_open, message_redirect_opened, message_redirect_wait,
+    message_redirect_came,
+    message_redirect_close, message_add_profile, message_profile_added, message_reload_checked, message_sealed_pin,
+    message_kept_pin, message_make_key, message_import_key, message_made_key, message_destroy_key, message_add_key,
+    message_remove_key, message_switch_key, message_keys_changed;
 extern const struct message message_key_ready, message_pin_load, message_pin_records, message_pin_record,
     message_sign_request, message_sign_answer, message_fetch_request, message_fetch_answer, message_json_member,
     message_child_message, message_kill_message;

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_LIMIT 4096
@@ -65,7 +67,8 @@ static enum status check_file(int fd, const char *path, const char *what, bool c
 {
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-        return error_set(err, STATUS_SECRET_UNREADABLE, "name a regular file", "%s: %s is not a regular file", what, path);
+        return error_set(err, STATUS_SECRET_UNREADABLE, "name a regular file", "%s: %s is not a regular file", what,
+                         path);
     if (credential)
         return STATUS_OK;
     if (st.st_uid != geteuid())
@@ -73,12 +76,13 @@ static enum status check_file(int fd, const char *path, const char *what, bool c
                          "%s: %s belongs to uid %u, not to the agent's uid %u", what, path, (unsigned int)st.st_uid,
                          (unsigned int)geteuid());
     if (st.st_mode & 077)
-        return error_set(err, STATUS_SECRET_UNREADABLE, "chmod 600 it", "%s: others may access %s (mode %04o)", what, path,
-                         (unsigned int)(st.st_mode & 07777));
+        return error_set(err, STATUS_SECRET_UNREADABLE, "chmod 600 it", "%s: others may access %s (mode %04o)", what,
+                         path, (unsigned int)(st.st_mode & 07777));
     return STATUS_OK;
 }
 
-static enum status read_all(int fd, const char *path, const char *what, size_t max, struct secret **out, struct error *err)
+static enum status read_all(int fd, const char *path, const char *what, size_t max, struct secret **out,
+                            struct error *err)
 {
     struct secret *s = allocate(max + 1); /* one more than allowed shows that a file is too long */
     size_t len = 0;
@@ -90,7 +94,8 @@ static enum status read_all(int fd, const char *path, const char *what, size_t m
             continue;
         if (n < 0) {
             secret_free(s);
-            return error_set(err, STATUS_SECRET_UNREADABLE, NULL, "%s: cannot read %s: %s", what, path, strerror(errno));
+            return error_set(err, STATUS_SECRET_UNREADABLE, NULL, "%s: cannot read %s: %s", what, path,
+                             strerror(errno));
         }
         len += (size_t)n;
         if (n == 0 || len > max)
@@ -101,8 +106,8 @@ static enum status read_all(int fd, const char *path, const char *what, size_t m
         len--;
     if (too_long || len == 0) {
         secret_free(s);
-        return error_set(err, STATUS_SECRET_UNREADABLE, NULL, too_long ? "%s: %s is longer than %zu bytes" : "%s: %s is empty",
-                         what, path, max);
+        return error_set(err, STATUS_SECRET_UNREADABLE, NULL,
+                         too_long ? "%s: %s is longer than %zu bytes" : "%s: %s is empty", what, path, max);
     }
     *out = secret_new(span_of(s->data, len));
     secret_free(s);
@@ -129,5 +134,61 @@ enum status secret_read(const char *file, const char *credential, const char *wh
     if (status == STATUS_OK)
         status = read_all(fd, file, what, max, out, err);
     (void)close(fd);
+    return status;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+/* Until the end, or until `size` bytes are there; -1: errno. A regular file by position: others may have read from
+   it. */
+static ssize_t read_descriptor(int fd, bool regular, uint8_t *room, size_t size)
+{
+    int64_t deadline = now_ms() + SECRET_DESCRIPTOR_MS;
+    size_t len = 0;
+    while (len < size) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left = deadline - now_ms();
+        if (!regular && left <= 0)
+            return errno = ETIMEDOUT, -1;
+        if (!regular && poll(&p, 1, (int)left) <= 0)
+            continue;
+        ssize_t n = regular ? pread(fd, room + len, size - len, (off_t)len) : read(fd, room + len, size - len);
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return -1;
+        if (n == 0)
+            break;
+        len += n > 0 ? (size_t)n : 0;
+    }
+    return (ssize_t)len;
+}
+
+enum status secret_read_descriptor(int fd, const char *what, size_t max, struct secret **out, struct error *err)
+{
+    struct stat st;
+    bool there = fstat(fd, &st) == 0, regular = there && S_ISREG(st.st_mode);
+    int flags = there && (regular || S_ISFIFO(st.st_mode)) ? fcntl(fd, F_GETFL) : -1;
+    if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "pass a pipe, or a regular file",
+                         "the descriptor of the %s is neither a pipe nor a file that can be read", what);
+    struct secret *s = allocate(max + 2); /* a newline, and one more shows that it is too long */
+    if (s == NULL)
+        return error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", what);
+    enum status status = STATUS_OK;
+    ssize_t n = read_descriptor(fd, regular, s->data, s->len);
+    size_t len = n > 0 ? (size_t)n : 0;
+    len -= len > 0 && s->data[len - 1] == '\n' ? 1 : 0;
+    if (n < 0)
+        status = error_set(err, errno == ETIMEDOUT ? STATUS_TIMEOUT : STATUS_INVALID_ARGUMENT, NULL,
+                           "cannot read the %s: %s", what, strerror(errno));
+    else if (len > max)
+        status = error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the %s is longer than %zu bytes", what, max);
+    else if ((*out = secret_new(span_of(s->data, len))) == NULL)
+        status = error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", what);
+    secret_free(s);
     return status;
 }

@@ -1,6 +1,6 @@
 /*
- * Secrets: PINs, client secrets, tokens. Memory that is locked, kept out of core files, and wiped when freed (libsodium).
- * There is on purpose no function that prints one.
+ * Secrets: PINs, client secrets, tokens. Memory that is locked, kept out of core files, and wiped when freed
+ * (libsodium). There is on purpose no function that prints one.
  */
 #ifndef AGENT_SECRET_H
 #define AGENT_SECRET_H
@@ -23,5 +23,13 @@ struct span secret_span(const struct secret *s);
  */
 enum status secret_read(const char *file, const char *credential, const char *what, size_t max, struct secret **out,
                         struct error *err) MUST_CHECK;
+
+/*
+ * A secret from a descriptor that a client passed: a pipe, or a regular file from its begin, read to its end, which
+ * must come within SECRET_DESCRIPTOR_MS. One newline at its end is dropped; it may be empty. Closes nothing.
+ */
+#define SECRET_DESCRIPTOR_MS 5000
+enum status secret_read_descriptor(int fd, const char *what, size_t max, struct secret **out,
+                                   struct error *err) MUST_CHECK;
 
 #endif

@@ -141,13 +141,20 @@ void as_request_fail_internal(struct sending *x)
 
 /* --- its turn --- */
 
+struct key *as_request_key(const struct sending *x, const char *name)
+{
+    struct key *key = keys_find(x->all->front->keys, span_text(name));
+    return key != NULL && key == x->request.swap.instead_of ? x->request.swap.use : key;
+}
+
 /* Would a nonce challenge spend what is sent? Then a nonce is had first. */
 static bool wants_probe(const struct sending *x)
 {
-    const struct key_public *key = keys_public(keys_find(x->all->front->keys, span_text(x->request.profile->key)));
+    const struct key_public *key = keys_public(as_request_key(x, x->request.profile->key));
     const struct server *server = key != NULL ? find_server(x->all, x->origin, key->jkt) : NULL;
     bool fresh = server != NULL && front_now(x->all->front) <= server->nonce_at + NONCE_FRESH;
-    return x->request.precious && x->request.dpop && (x->request.nonces || as_request_has_sent_nonces(x->all, x->origin)) && !fresh;
+    return x->request.precious && x->request.dpop &&
+           (x->request.nonces || as_request_has_sent_nonces(x->all, x->origin)) && !fresh;
 }
 
 static bool in_backoff(struct sending *x, struct error *err)
@@ -236,7 +243,8 @@ void as_requests_tick(struct as_requests *all, uint64_t now)
         struct error err;
         struct sending *x = over;
         over = x->next;
-        (void)error_set(&err, STATUS_TIMEOUT, "try again later", "profile \"%s\": too many requests to %s are before this one",
+        (void)error_set(&err, STATUS_TIMEOUT, "try again later",
+                        "profile \"%s\": too many requests to %s are before this one",
                         x->request.profile->name, x->origin);
         as_request_finish(x, &err, NULL);
     }
@@ -340,9 +348,11 @@ static const char *next_step(const struct profile_config *profile, struct span o
 static void hint_at_clock(const struct fetch_answer *a, struct error *err)
 {
     int64_t date, now = (int64_t)time(NULL);
-    if (err->status != STATUS_SERVER_REFUSED || skew_parse_date(a->date, &date) != 0 || (date - now < CLOCK_HINT && now - date < CLOCK_HINT))
+    if (err->status != STATUS_SERVER_REFUSED || skew_parse_date(a->date, &date) != 0 ||
+        (date - now < CLOCK_HINT && now - date < CLOCK_HINT))
         return;
-    (void)snprintf(err->next, sizeof(err->next), "set this machine's clock: the server's is %lld s from it (max-clock-skew bounds what is "
+    (void)snprintf(err->next, sizeof(err->next),
+                   "set this machine's clock: the server's is %lld s from it (max-clock-skew bounds what is "
                    "followed)", (long long)(date - now));
 }
 
@@ -356,15 +366,15 @@ enum status as_request_refused(const struct profile_config *profile, const char 
                         profile->name, endpoint, status);
     else if (status >= 300 && status < 400)
         (void)error_set(err, STATUS_SERVER_MISBEHAVED, "name the right endpoint in the profile",
-                        "profile \"%s\": %s answers with a redirect (status %u), which is not followed", profile->name, endpoint,
-                        status);
+                        "profile \"%s\": %s answers with a redirect (status %u), which is not followed", profile->name,
+                        endpoint, status);
     else if (oauth_error.data != NULL)
-        (void)error_set(err, STATUS_SERVER_REFUSED, next_step(profile, oauth_error), "profile \"%s\": %s refuses: %.*s", profile->name,
-                        endpoint, (int)oauth_error.len, (const char *)oauth_error.data);
+        (void)error_set(err, STATUS_SERVER_REFUSED, next_step(profile, oauth_error), "profile \"%s\": %s refuses: %.*s",
+                        profile->name, endpoint, (int)oauth_error.len, (const char *)oauth_error.data);
     else
         (void)error_set(err, STATUS_SERVER_MISBEHAVED, "check the endpoint; dpop trace shows the exchange",
-                        "profile \"%s\": %s answers with status %u, which is neither 200 nor an OAuth error%s%.*s", profile->name,
-                        endpoint, status, a->json_error.data != NULL ? ": " : "", (int)a->json_error.len,
+                        "profile \"%s\": %s answers with status %u, which is neither 200 nor an OAuth error%s%.*s",
+                        profile->name, endpoint, status, a->json_error.data != NULL ? ": " : "", (int)a->json_error.len,
                         a->json_error.data != NULL ? (const char *)a->json_error.data : "");
     hint_at_clock(a, err);
     err->http_status = a->http_status;

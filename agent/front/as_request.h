@@ -1,13 +1,13 @@
 /*
  * One request of a client to its authorization server: a form, posted to one of its endpoints (token, pushed
- * authorization request, device authorization, revocation, introspection), with the profile's client authentication and, where
- * it is wanted, a DPoP proof.
+ * authorization request, device authorization, revocation, introspection), with the profile's client authentication
+ * and, where it is wanted, a DPoP proof.
  *
- * Each send has a new proof and a new assertion. It is sent again at most once because of a nonce (RFC 9449 section 8) and at
- * most once because of the clock (an iat rejection, whose Date header shows another time). Requests wait for their turn
- * (pace.h), and are refused at once while the server is in back-off (backoff.h). Where what is sent can be spent by
- * the attempt (a code, a refresh token) and the server has asked for nonces before, a fresh nonce is had first, by a probe: a
- * token request with a made-up refresh token.
+ * Each send has a new proof and a new assertion. It is sent again at most once because of a nonce (RFC 9449 section 8)
+ * and at most once because of the clock (an iat rejection, whose Date header shows another time). Requests wait for
+ * their turn (pace.h), and are refused at once while the server is in back-off (backoff.h). Where what is sent can be
+ * spent by the attempt (a code, a refresh token) and the server has asked for nonces before, a fresh nonce is had
+ * first, by a probe: a token request with a made-up refresh token.
  */
 #ifndef FRONT_AS_REQUEST_H
 #define FRONT_AS_REQUEST_H
@@ -16,8 +16,16 @@
 #include "internal.h"
 #include "metadata.h"
 
+struct key;
+
+/* While a rotation is proved: `use` signs wherever `instead_of` would. Both NULL: everybody signs for himself. */
+struct key_swap {
+    struct key *instead_of, *use;
+};
+
 struct as_request {
     const struct profile_config *profile;
+    struct key_swap swap;
     const struct server_metadata *server; /* must live during as_request_send only */
     const char *endpoint;                 /* one of the server's; the same */
     const char *stage;                    /* "token request": for errors; a literal */

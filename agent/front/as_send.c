@@ -1,4 +1,5 @@
-/* See as_sending.h: one send. The steps stand behind one another from the last to the first: each starts the next one. */
+/* See as_sending.h: one send. The steps stand behind one another from the last to the first: each starts the next
+   one. */
 #include "as_sending.h"
 
 #include "assertion.h"
@@ -58,13 +59,15 @@ static void send_request(struct sending *x)
                               .dpop = x->request.dpop ? buffer_span(&x->proof) : span_text(NULL),
                               .authenticate = true,
                               .token_files = x->request.token_files && !x->probing,
-                              .timeout = x->request.deadline > now ? (uint32_t)((x->request.deadline - now) / 1000) + 1 : 1};
+                              .timeout = x->request.deadline > now ? (uint32_t)((x->request.deadline - now) / 1000) + 1
+                              : 1};
     x->sent_at = now;
     children_fetch(f->children, x->request.profile, &m, x->request.deadline + NET_GRACE, as_answer_fetched, x);
     buffer_free(&form);
 }
 
-static enum status build_proof(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
+static enum status build_proof(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE],
+                               struct error *err)
 {
     struct sending *x = context;
     struct front *f = x->all->front;
@@ -78,7 +81,8 @@ static enum status build_proof(void *context, const struct key_public *key, uint
     return fresh_proof(key, &claims, x->skew_sent, &x->proof, digest, err);
 }
 
-static enum status build_assertion(struct sending *x, const struct key_public *key, const struct assertion_claims *names,
+static enum status build_assertion(struct sending *x, const struct key_public *key,
+                                   const struct assertion_claims *names,
                                    struct buffer *out, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
 {
     struct assertion_claims claims = *names;
@@ -115,29 +119,20 @@ static enum status build_grant_assertion(void *context, const struct key_public 
     return build_assertion(x, key, &claims, &x->grant_assertion, digest, err);
 }
 
-/* Nothing is signed for use: it only shows that a key process has logged in, which the profile's net process waits for. */
-static enum status build_nothing(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
-{
-    (void)context;
-    (void)key;
-    (void)err;
-    randombytes_buf(digest, JWK_DIGEST_SIZE);
-    return STATUS_OK;
-}
-
 struct step {
-    enum status (*build)(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err);
+    enum status (*build)(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE],
+                         struct error *err);
     void (*signed_)(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature);
 };
 
 static void sign(struct sending *x, const char *key_name, const struct step *step)
 {
-    struct key *key = keys_find(x->all->front->keys, span_text(key_name));
     struct sign_job job = {.build = step->build, .done = step->signed_, .context = x, .deadline = x->request.deadline};
-    keys_sign(key, &job);
+    keys_sign(as_request_key(x, key_name), &job);
 }
 
-static void on_proof_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
+static void on_proof_signed(void *context, const struct error *failure, const struct key_public *key,
+                            const uint8_t *signature)
 {
     struct sending *x = context;
     (void)key;
@@ -158,7 +153,8 @@ static void sign_proof(struct sending *x)
         send_request(x);
 }
 
-static void on_key_shown(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
+static void on_key_shown(void *context, const struct error *failure, const struct key_public *key,
+                         const uint8_t *signature)
 {
     struct sending *x = context;
     (void)key;
@@ -169,9 +165,10 @@ static void on_key_shown(void *context, const struct error *failure, const struc
         sign_proof(x);
 }
 
-static void on_grant_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
+static void on_grant_signed(void *context, const struct error *failure, const struct key_public *key,
+                            const uint8_t *signature)
 {
-    static const struct step show_key = {build_nothing, on_key_shown};
+    static const struct step show_key = {NULL, on_key_shown};
     struct sending *x = context;
     (void)key;
     if (failure != NULL) {
@@ -186,7 +183,8 @@ static void on_grant_signed(void *context, const struct error *failure, const st
         sign_proof(x);
 }
 
-static void on_client_signed(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
+static void on_client_signed(void *context, const struct error *failure, const struct key_public *key,
+                             const uint8_t *signature)
 {
     static const struct step step = {build_grant_assertion, on_grant_signed};
     struct sending *x = context;

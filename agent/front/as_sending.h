@@ -1,6 +1,6 @@
 /*
- * A request under way as its parts see it: as_request.c begins it in its turn and ends it, as_send.c makes one send of it,
- * as_answer.c judges what came back and perhaps has it sent once more.
+ * A request under way as its parts see it: as_request.c begins it in its turn and ends it, as_send.c makes one send of
+ * it, as_answer.c judges what came back and perhaps has it sent once more.
  */
 #ifndef FRONT_AS_SENDING_H
 #define FRONT_AS_SENDING_H
@@ -44,6 +44,7 @@ struct as_requests {
 };
 
 /* as_request.c */
+struct key *as_request_key(const struct sending *x, const char *name); /* who signs in that name */
 void as_request_finish(struct sending *x, const struct error *failure, const struct fetch_answer *answer);
 void as_request_fail_internal(struct sending *x);
 void as_request_note_nonce(struct as_requests *all, const char *origin, const char *jkt);

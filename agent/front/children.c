@@ -24,7 +24,9 @@ struct call {
     uint32_t request;
     uint64_t deadline;
     struct child *child; /* NULL: not sent yet */
-    struct buffer frame; /* until it is sent */
+    struct buffer frame; /* until it is sent, and so are: */
+    int descriptors[LIMIT_DESCRIPTORS];
+    size_t descriptor_count;
     call_done done;      /* NULL: it has been told already */
     void *context;
 };
@@ -51,12 +53,19 @@ static void finish(struct call *call, const struct error *err, struct span field
         done(call->context, err, fields);
 }
 
+static void close_all(const int *descriptors, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)close(descriptors[i]);
+}
+
 static void remove_call(struct children *c, struct call *call)
 {
     struct call **p = &c->calls;
     while (*p != call)
         p = &(*p)->next;
     *p = call->next;
+    close_all(call->descriptors, call->descriptor_count);
     buffer_free(&call->frame);
     free(call);
 }
@@ -78,42 +87,65 @@ static struct child *running(const struct children *c, const struct call *call)
 static void send_call(struct call *call, struct child *child)
 {
     struct span bytes = buffer_span(&call->frame);
+    if (call->descriptor_count > 0 &&
+        stream_put_descriptors(&child->stream, call->descriptors, call->descriptor_count) == 0)
+        call->descriptor_count = 0;
     buffer_put(&child->stream.out, bytes.data, bytes.len);
     buffer_free(&call->frame);
     call->child = child;
     stream_send(&child->stream);
 }
 
-void children_call_named(struct children *c, enum role role, const char *name, uint16_t operation,
-                         const struct message *m, const void *in, uint64_t deadline, call_done done, void *context)
+/* Sends the call, or keeps it until there is a process for it. `values` says what it is, but for its frame and
+   number. */
+static void add_call(struct children *c, const struct call *values, uint16_t operation, const struct message *m,
+                     const void *in)
 {
     struct call *call = calloc(1, sizeof(*call));
     struct call **end = &c->calls;
     struct error err;
 
     if (call == NULL) {
+        close_all(values->descriptors, values->descriptor_count);
         (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
-        done(context, &err, span_of("", 0));
+        values->done(values->context, &err, span_of("", 0));
         return;
     }
-    *call = (struct call){.role = role, .name = name, .request = ++c->last_request, .deadline = deadline, .done = done,
-                          .context = context};
+    *call = *values;
+    call->request = ++c->last_request;
     buffer_init(&call->frame, INTERNAL_FRAME_MAX);
     message_put_frame(&call->frame, operation, call->request, m, in);
-    if (call->frame.failed) {
-        buffer_free(&call->frame);
-        free(call);
-        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "a request to the %s process is too large", process_name(role));
-        done(context, &err, span_of("", 0));
-        return;
-    }
     while (*end != NULL)
         end = &(*end)->next;
     *end = call;
+    if (call->frame.failed) {
+        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "a request to the %s process is too large",
+                        process_name(call->role));
+        finish(call, &err, span_of("", 0));
+        remove_call(c, call);
+        return;
+    }
     struct child *child = running(c, call);
     if (child != NULL)
         send_call(call, child);
     front_wait(c->front);
+}
+
+void children_call_named(struct children *c, enum role role, const char *name, uint16_t operation,
+                         const struct message *m, const void *in, uint64_t deadline, call_done done, void *context)
+{
+    add_call(c, &(struct call){.role = role, .name = name, .deadline = deadline, .done = done, .context = context},
+             operation, m, in);
+}
+
+void children_call_descriptors(struct children *c, enum role role, uint16_t operation, const struct message *m,
+                               const void *in,
+                               const int *descriptors, size_t count, uint64_t deadline, call_done done, void *context)
+{
+    struct call values = {.role = role, .deadline = deadline, .done = done, .context = context};
+    for (; values.descriptor_count < count && values.descriptor_count < LIMIT_DESCRIPTORS; values.descriptor_count++)
+        values.descriptors[values.descriptor_count] = descriptors[values.descriptor_count];
+    add_call(c, &values, operation, m, in);
 }
 
 void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
@@ -182,8 +214,8 @@ static bool on_answer(struct stream *s, const struct frame *frame)
 static void fail_calls(struct children *c, struct child *child)
 {
     struct error err;
-    (void)error_set(&err, STATUS_RESTARTED, "try again", "the %s process ended during the request and is being restarted",
-                    process_name(child->role));
+    (void)error_set(&err, STATUS_RESTARTED, "try again",
+                    "the %s process ended during the request and is being restarted", process_name(child->role));
     for (bool again = true; again;) {
         again = false;
         for (struct call *call = c->calls; call != NULL; call = call->next)
@@ -255,8 +287,8 @@ static void attach(struct children *c, const struct child_message *m, int fd)
         return;
     }
     child_ended(child); /* its end may not have been noticed yet */
-    *child = (struct child){.id = m->id, .role = child->role, .worker = child->worker, .pid = m->pid, .starts = m->starts,
-                            .children = c, .next = child->next, .stream = child->stream};
+    *child = (struct child){.id = m->id, .role = child->role, .worker = child->worker, .pid = m->pid,
+                            .starts = m->starts, .children = c, .next = child->next, .stream = child->stream};
     if (key.name.data != NULL)
         (void)!span_copy(key.name, child->name, sizeof(child->name));
     child->stream.on_frame = child->role == ROLE_KEY ? on_key_frame : on_answer;
@@ -325,12 +357,17 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
     bool whole = frame_take(span_of(packet, (size_t)n), sizeof(packet), &frame, &size) == FRAME_COMPLETE;
     if (whole && (frame.operation & OPERATION_ANSWER) != 0) {
         take_supervisors_answer(c, &frame);
+    } else if (whole && frame.operation == INTERNAL_KEEP_PIN) {
+        struct kept_pin kept;
+        if (message_take(frame.fields, &message_kept_pin, &kept, sizeof(kept), &err) == STATUS_OK)
+            pin_turns_restore(keys_pin_turns(c->front->keys), &kept);
     } else if (whole && message_take(frame.fields, &message_child_message, &m, sizeof(m), &err) == STATUS_OK) {
         if (frame.operation == INTERNAL_CHILD && passed >= 0) {
             attach(c, &m, passed);
             return 0;
         }
-        for (struct child *child = c->first; child != NULL && frame.operation == INTERNAL_CHILD_ENDED; child = child->next)
+        for (struct child *child = c->first; child != NULL && frame.operation == INTERNAL_CHILD_ENDED;
+             child = child->next)
             if (child->id == m.id)
                 child_ended(child);
     }
@@ -398,17 +435,23 @@ void children_kill(struct children *c, struct child *child, const char *reason)
     (void)c;
 }
 
+void children_tell(struct children *c, uint16_t operation, const struct message *m, const void *in)
+{
+    (void)!send_control(operation, 0, m, in);
+    (void)c;
+}
+
 void children_command(struct children *c, uint16_t operation)
 {
-    (void)!send_control(operation, 0, &message_empty, &(struct empty_message){false});
-    (void)c;
+    children_tell(c, operation, &message_empty, &(struct empty_message){false});
 }
 
 void children_ask(struct children *c, uint16_t operation, uint64_t deadline, call_done done, void *context)
 {
     struct call *call = calloc(1, sizeof(*call));
     struct error err;
-    if (call == NULL || send_control(operation, c->last_request + 1, &message_empty, &(struct empty_message){false}) != 0) {
+    if (call == NULL ||
+        send_control(operation, c->last_request + 1, &message_empty, &(struct empty_message){false}) != 0) {
         free(call);
         (void)error_set(&err, STATUS_BUSY, "try again", "the supervisor cannot be asked");
         done(context, &err, span_of("", 0));
@@ -430,7 +473,8 @@ void children_tick(struct children *c, uint64_t now)
         if (call->child != NULL && now > call->deadline + KILL_AFTER)
             children_kill(c, call->child, "it did not answer in time");
         if (call->done != NULL) {
-            (void)error_set(&err, STATUS_TIMEOUT, "try again", "the %s process did not answer in time", process_name(call->role));
+            (void)error_set(&err, STATUS_TIMEOUT, "try again", "the %s process did not answer in time",
+                            process_name(call->role));
             finish(call, &err, span_of("", 0));
             next = c->calls; /* `done` may have changed the list */
         } else if (call->child == NULL) {

@@ -1,7 +1,8 @@
 /*
  * The front's side of the other processes: the supervisor says over the control channel which children live, and hands
- * over a channel to each. Frames from key processes go to keys.c. Net, store and init answer calls: a request that waits
- * while the process is being started, an answer or an error exactly once, and a process that does not answer is killed.
+ * over a channel to each. Frames from key processes go to keys.c. Net, store and init answer calls: a request that
+ * waits while the process is being started, an answer or an error exactly once, and a process that does not answer is
+ * killed.
  */
 #ifndef FRONT_CHILDREN_H
 #define FRONT_CHILDREN_H
@@ -36,14 +37,21 @@ bool children_waiting(const struct children *c);
 /* Calls net, store or init. Past the deadline `done` gets STATUS_TIMEOUT; a while later the process is killed. */
 void children_call(struct children *c, enum role role, uint16_t operation, const struct message *m, const void *in,
                    uint64_t deadline, call_done done, void *context);
+/* The same with descriptors, which are taken over: closed when they have been sent, or cannot be. */
+void children_call_descriptors(struct children *c, enum role role, uint16_t operation, const struct message *m,
+                               const void *in,
+                               const int *descriptors, size_t count, uint64_t deadline, call_done done, void *context);
 /* The same for a role of which every profile may have a process; `name` lives as long as the configuration. */
 void children_call_named(struct children *c, enum role role, const char *name, uint16_t operation,
                          const struct message *m, const void *in, uint64_t deadline, call_done done, void *context);
-/* INTERNAL_FETCH, to the profile's own net process if it has one (its TLS client key is in a token). `profile` NULL: none. */
+/* INTERNAL_FETCH, to the profile's own net process if it has one (its TLS client key is in a token). `profile` NULL:
+   none. */
 void children_fetch(struct children *c, const struct profile_config *profile, const struct fetch_request *m,
                     uint64_t deadline, call_done done, void *context);
 void children_kill(struct children *c, struct child *child, const char *reason);
 void children_command(struct children *c, uint16_t operation); /* INTERNAL_START_INIT, INTERNAL_RELOAD_GO */
+/* the supervisor */
+void children_tell(struct children *c, uint16_t operation, const struct message *m, const void *in);
 /* Asks the supervisor (INTERNAL_RELOAD): `done` as with the calls. */
 void children_ask(struct children *c, uint16_t operation, uint64_t deadline, call_done done, void *context);
 const struct child *children_first(const struct children *c);  /* for the status; follow `next` */

@@ -20,7 +20,8 @@
 #define DESCRIPTORS_KEPT 64            /* for channels and the loop */
 #define REQUESTS_MAX 256               /* at work at once for one connection */
 #define OUT_MAX (4 * FRAME_MAX)        /* unsent bytes of one connection */
-#define PATIENCE (30 * UINT64_C(1000000)) /* microseconds for a hello, the rest of a frame, or the taking of an answer */
+#define PATIENCE (30 * UINT64_C(1000000)) /* microseconds for a hello, the rest of a frame, or the taking of an
+                                             answer */
 #define WARN_EVERY UINT64_C(1000000)       /* microseconds between warnings that connections are short */
 #define ACCEPT_BATCH 16
 
@@ -29,6 +30,7 @@ struct client {
     struct clients *clients;
     struct stream stream;
     uid_t uid;
+    pid_t pid;
     bool greeted;
     struct request *requests;
     unsigned int at_work;
@@ -44,7 +46,8 @@ struct clients {
     struct client *first;
     uint32_t count, max;
     uint64_t warned;
-    bool ending; /* every frame is answered with `restarted` */
+    bool draining; /* nothing is read any more */
+    bool ending;   /* every frame is answered with `restarted` */
 };
 
 static bool may_connect(const struct clients *clients, uid_t uid)
@@ -66,6 +69,8 @@ static void unlink_request(struct request *r)
         p = &(*p)->next;
     *p = r->next;
     r->client->at_work--;
+    if (r->client->clients->draining && r->client->at_work == 0)
+        stream_end(&r->client->stream);
 }
 
 void request_answer(struct request *r, const struct message *m, const void *in)
@@ -86,9 +91,14 @@ void request_fail(struct request *r, const struct error *err)
         stream_send(&r->client->stream);
         unlink_request(r);
     }
-    log_debug("request %s of uid %u: %s: %s", operations_name(r->operation), (unsigned int)r->uid, status_name(err->status),
-              err->message);
+    log_debug("request %s of uid %u: %s: %s", operations_name(r->operation), (unsigned int)r->uid,
+              status_name(err->status), err->message);
     free(r);
+}
+
+int request_take_descriptor(struct request *r)
+{
+    return r->client != NULL ? stream_take_descriptor(&r->client->stream) : -1;
 }
 
 /* --- frames --- */
@@ -116,12 +126,13 @@ static void greet(struct client *c, const struct frame *frame)
         stream_end(&c->stream);
         return;
     }
-    struct hello_answer answer = {.version = hello.version_max < PROTOCOL_VERSION_MAX ? hello.version_max : PROTOCOL_VERSION_MAX,
-                                  .max_frame = FRAME_MAX,
+    struct hello_answer answer = {.version = hello.version_max < PROTOCOL_VERSION_MAX ? hello.version_max
+                                  : PROTOCOL_VERSION_MAX, .max_frame = FRAME_MAX,
                                   .agent = span_text("dpop-agent " DPOP_VERSION)};
     c->greeted = true;
     c->stream.max_frame = FRAME_MAX;
-    message_put_frame(&c->stream.out, OPERATION_HELLO | OPERATION_ANSWER, frame->request, &message_hello_answer, &answer);
+    message_put_frame(&c->stream.out, OPERATION_HELLO | OPERATION_ANSWER, frame->request, &message_hello_answer,
+                      &answer);
     stream_send(&c->stream);
 }
 
@@ -147,13 +158,13 @@ static bool on_frame(struct stream *s, const struct frame *frame)
     }
     struct request *r = c->at_work < REQUESTS_MAX ? malloc(sizeof(*r)) : NULL;
     if (r == NULL) {
-        (void)error_set(&err, STATUS_BUSY, "wait for answers before asking more", "%u requests of this connection are at work",
-                        c->at_work);
+        (void)error_set(&err, STATUS_BUSY, "wait for answers before asking more",
+                        "%u requests of this connection are at work", c->at_work);
         say(c, frame->request, &err);
         return true;
     }
     *r = (struct request){.front = c->clients->front, .client = c, .id = frame->request, .operation = frame->operation,
-                          .uid = c->uid, .next = c->requests};
+                          .uid = c->uid, .pid = c->pid, .next = c->requests};
     c->requests = r;
     c->at_work++;
     operations_run(r, frame->fields);
@@ -231,7 +242,7 @@ static void welcome(struct clients *clients, int fd)
         (void)close(fd);
         return;
     }
-    *c = (struct client){.clients = clients, .uid = peer.uid, .connected = front_now(clients->front),
+    *c = (struct client){.clients = clients, .uid = peer.uid, .pid = peer.pid, .connected = front_now(clients->front),
                          .last_frame = front_now(clients->front), .next = clients->first};
     c->stream.on_frame = on_frame;
     c->stream.on_broken = on_broken;
@@ -301,7 +312,8 @@ int clients_open(struct front *f)
     clients->front = f;
     clients->max = CONNECTIONS_MAX;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < CONNECTIONS_MAX + DESCRIPTORS_KEPT)
-        clients->max = limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? (uint32_t)limit.rlim_cur - DESCRIPTORS_KEPT : DESCRIPTORS_KEPT;
+        clients->max = limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? (uint32_t)limit.rlim_cur - DESCRIPTORS_KEPT
+            : DESCRIPTORS_KEPT;
     clients->allowed = calloc(users->count + 1, sizeof(uid_t));
     if (clients->allowed == NULL)
         return -1;
@@ -329,13 +341,14 @@ static bool over(uint64_t since, uint64_t now)
 void clients_tick(struct clients *clients, uint64_t now)
 {
     struct client *next;
-    if (clients->paused) {
+    if (clients->paused && !clients->draining) {
         clients->paused = false;
         (void)sd_event_source_set_enabled(clients->accept, SD_EVENT_ON);
     }
     for (struct client *c = clients->first; c != NULL; c = next) {
         next = c->next;
-        if (over(c->greeted ? 0 : c->connected, now) || over(c->stream.partial_since, now) || over(c->stream.unread_since, now))
+        if (over(c->greeted ? 0 : c->connected, now) || over(c->stream.partial_since, now) ||
+            over(c->stream.unread_since, now))
             free_client(c);
     }
 }
@@ -353,14 +366,39 @@ uint32_t clients_count(const struct clients *clients)
     return clients->count;
 }
 
+/* A request that nobody has read is known to its client as not begun: so none is read that might not be finished. */
+void clients_drain(struct clients *clients)
+{
+    (void)sd_event_source_set_enabled(clients->accept, SD_EVENT_OFF);
+    for (struct client *c = clients->first; c != NULL; c = c->next)
+        stream_stop_reading(&c->stream);
+    clients->draining = true;
+    for (struct client *c = clients->first; c != NULL; c = c->next)
+        if (c->at_work == 0)
+            stream_end(&c->stream);
+}
+
+/* Users and traces are waited for longer than anybody waits for the end of a process. */
+static bool waits_long(const struct request *r)
+{
+    return r->operation == OPERATION_LOGIN_WAIT || r->operation == OPERATION_TRACE;
+}
+
+bool clients_at_work(const struct clients *clients)
+{
+    for (const struct client *c = clients->first; c != NULL; c = c->next)
+        for (const struct request *r = c->requests; r != NULL; r = r->next)
+            if (!waits_long(r))
+                return true;
+    return false;
+}
+
 void clients_end(struct clients *clients)
 {
     struct error err;
     (void)error_set(&err, STATUS_RESTARTED, "try again", ENDING);
-    (void)sd_event_source_set_enabled(clients->accept, SD_EVENT_OFF);
     clients->ending = true;
     for (struct client *c = clients->first; c != NULL; c = c->next) {
-        stream_drain(&c->stream);
         for (struct request *r = c->requests; r != NULL; r = r->next) {
             say(c, r->id, &err);
             r->client = NULL;

@@ -20,7 +20,8 @@
 #define REQUEST_URI_MAX 2048 /* encoded, with the endpoint before it, it is a URL that browsers and the wire take */
 #define NET_GRACE (5 * SECOND)
 
-/* What the server can do, as far as the way to the user's browser needs it; copied, since metadata live for a callback only. */
+/* What the server can do, as far as the way to the user's browser needs it; copied, since metadata live for a callback
+   only. */
 struct way {
     struct login_flow *flow;
     char *authorization_endpoint;
@@ -64,17 +65,20 @@ static bool lists(const struct strings *s, const char *text)
     return false;
 }
 
-static enum status check_server(const struct login_flow *x, const struct server_metadata *server, bool *push, struct error *err)
+static enum status check_server(const struct login_flow *x, const struct server_metadata *server, bool *push,
+                                struct error *err)
 {
     const struct profile_config *p = x->profile;
     bool advertised = server->pushed_authorization_request_endpoint != NULL;
     *push = p->par == PAR_YES || p->fapi2 || (p->par == PAR_AUTO && advertised);
     if (server->authorization_endpoint == NULL)
-        return error_set(err, STATUS_SERVER_MISBEHAVED, "name it with authorization-endpoint, or use dpop login --device",
+        return error_set(err, STATUS_SERVER_MISBEHAVED,
+                         "name it with authorization-endpoint, or use dpop login --device",
                          "profile \"%s\": the server's metadata have no authorization_endpoint", p->name);
     if (server->code_challenge_methods.count > 0 && !lists(&server->code_challenge_methods, "S256"))
         return error_set(err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
-                         "profile \"%s\": the server does not list S256 in code_challenge_methods_supported (RFC 7636)", p->name);
+                         "profile \"%s\": the server does not list S256 in code_challenge_methods_supported (RFC 7636)",
+                         p->name);
     if (*push && !advertised)
         return error_set(err, STATUS_SERVER_MISBEHAVED, "name it with pushed-authorization-request-endpoint",
                          "profile \"%s\": the server has no pushed_authorization_request_endpoint (RFC 9126)", p->name);
@@ -86,13 +90,15 @@ static enum status check_server(const struct login_flow *x, const struct server_
 
 /* --- the redirect and the code --- */
 
-static void on_token(void *context, const struct error *err, const struct granted *granted, const struct exchange_result *result)
+static void on_token(void *context, const struct error *err, const struct granted *granted,
+                     const struct exchange_result *result)
 {
     struct login_flow *x = context;
     struct error lost;
     if (err != NULL && result->in_doubt) {
         lost = *err;
-        error_put_text(lost.next, sizeof(lost.next), span_text("log in again: the code may have been used, and is not sent twice"));
+        error_put_text(lost.next, sizeof(lost.next),
+                       span_text("log in again: the code may have been used, and is not sent twice"));
         err = &lost;
     }
     if (err == NULL)
@@ -129,14 +135,16 @@ static void exchange_code(struct login_flow *x)
 void code_flow_redirected(struct login_flow *x, struct span query)
 {
     struct redirect redirect = {0};
-    struct redirect_expected expected = {.state = x->state, .issuer = x->issuer, .iss_required = x->iss_required || x->profile->fapi2,
+    struct redirect_expected expected = {.state = x->state, .issuer = x->issuer,
+                                         .iss_required = x->iss_required || x->profile->fapi2,
                                          .where = x->profile->name};
     struct error err;
     x->redirected = true;
     enum status status = redirect_read(query, &redirect, &err);
     if (status == STATUS_OK)
         status = redirect_check(&redirect, &expected, &err);
-    trace_note(x->front, x->profile, "The user's browser came back: %s", status == STATUS_OK ? "with a code" : err.message);
+    trace_note(x->front, x->profile, "The user's browser came back: %s",
+               status == STATUS_OK ? "with a code" : err.message);
     if (status == STATUS_OK && (x->code = strdup(redirect.code)) == NULL)
         status = error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
     redirect_free(&redirect);
@@ -168,8 +176,8 @@ static void wait_for_redirect(struct login_flow *x)
 {
     struct redirect_wait m = {.listener = x->listener};
     x->waits_for_net = true;
-    children_call(x->front->children, ROLE_NET, INTERNAL_REDIRECT_WAIT, &message_redirect_wait, &m, x->deadline + NET_GRACE,
-                  on_redirect, x);
+    children_call(x->front->children, ROLE_NET, INTERNAL_REDIRECT_WAIT, &message_redirect_wait, &m,
+                  x->deadline + NET_GRACE, on_redirect, x);
 }
 
 /* --- the way to the user --- */
@@ -189,13 +197,15 @@ static void show(struct way *w, struct span form)
     }
     struct login_begin_answer answer = {.url = span_text(x->url), .redirect_uri = span_text(x->redirect_uri)};
     x->busy = false;
-    trace_note(x->front, x->profile, "The user is sent to %s, and is awaited at %s", w->authorization_endpoint, x->redirect_uri);
+    trace_note(x->front, x->profile, "The user is sent to %s, and is awaited at %s", w->authorization_endpoint,
+               x->redirect_uri);
     free_way(w);
     wait_for_redirect(x);
     login_flow_tell_begun(x, &answer);
 }
 
-static void on_pushed(void *context, const struct error *err, const struct fetch_answer *answer, const struct as_result *result)
+static void on_pushed(void *context, const struct error *err, const struct fetch_answer *answer,
+                      const struct as_result *result)
 {
     struct way *w = context;
     struct login_flow *x = w->flow;
@@ -204,9 +214,11 @@ static void on_pushed(void *context, const struct error *err, const struct fetch
     (void)result;
     if (err == NULL && answer->http_status != 201 && answer->http_status != 200)
         err = (as_request_refused(x->profile, w->pushed_endpoint, "authorization", answer, &wrong), &wrong);
-    if (err == NULL && (answer_text(answer, "request_uri").len == 0 || answer_text(answer, "request_uri").len > REQUEST_URI_MAX))
+    if (err == NULL &&
+        (answer_text(answer, "request_uri").len == 0 || answer_text(answer, "request_uri").len > REQUEST_URI_MAX))
         err = (error_set(&wrong, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
-                         "profile \"%s\": %s gives no usable request_uri (RFC 9126 section 2.2)", x->profile->name, w->pushed_endpoint),
+                         "profile \"%s\": %s gives no usable request_uri (RFC 9126 section 2.2)", x->profile->name,
+                         w->pushed_endpoint),
                &wrong);
     if (given_up(w))
         return;
@@ -262,7 +274,8 @@ static int put_form(struct way *w, const char *jkt)
     if (pkce_challenge(span_text(x->verifier), challenge) != 0)
         return -1;
     form_put(form, "response_type", span_text("code"));
-    if (w->pushed_endpoint == NULL || p->client_authentication == CLIENT_SECRET_BASIC) /* else the request has it already */
+    /* else the request has it already */
+    if (w->pushed_endpoint == NULL || p->client_authentication == CLIENT_SECRET_BASIC)
         form_put(form, "client_id", span_text(p->client_id));
     form_put(form, "redirect_uri", span_text(x->redirect_uri));
     if (p->scope != NULL)
@@ -307,7 +320,8 @@ static void on_listening(void *context, const struct error *err, struct span fie
     }
     x->redirect_uri = span_dup(opened.redirect_uri);
     if (x->redirect_uri == NULL || put_form(w, key->jkt) != 0) {
-        (void)error_set(&wrong, STATUS_INTERNAL, NULL, "profile \"%s\": the authorization request could not be built", x->profile->name);
+        (void)error_set(&wrong, STATUS_INTERNAL, NULL, "profile \"%s\": the authorization request could not be built",
+                        x->profile->name);
         fail(w, &wrong);
         return;
     }
@@ -315,7 +329,8 @@ static void on_listening(void *context, const struct error *err, struct span fie
         show(w, buffer_span(&w->form));
         return;
     }
-    struct as_request request = {.profile = x->profile, .server = &w->server, .endpoint = w->pushed_endpoint, .stage = "authorization",
+    struct as_request request = {.profile = x->profile, .server = &w->server, .endpoint = w->pushed_endpoint,
+                                 .stage = "authorization",
                                  .form = buffer_span(&w->form), .dpop = true, .deadline = login_flow_step_deadline(x)};
     as_request_send(x->front, &request, on_pushed, w);
 }
@@ -337,19 +352,11 @@ static void on_key(void *context, const struct error *err, const struct key_publ
         return;
     }
     struct redirect_open m = {.profile = span_text(x->profile->name),
-                              .redirect_uri = span_text(x->profile->redirect_uri != NULL ? x->profile->redirect_uri : REDIRECT_URI),
+                              .redirect_uri = span_text(x->profile->redirect_uri != NULL ? x->profile->redirect_uri
+                                                        : REDIRECT_URI),
                               .timeout = x->deadline > now ? (uint32_t)((x->deadline - now) / 1000) + 1 : 1};
-    children_call(x->front->children, ROLE_NET, INTERNAL_REDIRECT_OPEN, &message_redirect_open, &m, login_flow_step_deadline(x),
-                  on_listening, w);
-}
-
-static enum status build_nothing(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
-{
-    (void)context;
-    (void)key;
-    (void)err;
-    randombytes_buf(digest, JWK_DIGEST_SIZE);
-    return STATUS_OK;
+    children_call(x->front->children, ROLE_NET, INTERNAL_REDIRECT_OPEN, &message_redirect_open, &m,
+                  login_flow_step_deadline(x), on_listening, w);
 }
 
 void code_flow_begin(struct login_flow *x, const struct server_metadata *server)
@@ -378,6 +385,6 @@ void code_flow_begin(struct login_flow *x, const struct server_metadata *server)
         fail(w, &err);
         return;
     }
-    struct sign_job job = {.build = build_nothing, .done = on_key, .context = w, .deadline = login_flow_step_deadline(x)};
+    struct sign_job job = {.done = on_key, .context = w, .deadline = login_flow_step_deadline(x)};
     keys_sign(keys_find(x->front->keys, span_text(x->profile->key)), &job);
 }

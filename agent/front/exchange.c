@@ -31,7 +31,8 @@ struct exchange {
     void *context;
 };
 
-static void finish(struct exchange *x, const struct error *err, const struct granted *granted, const struct exchange_result *result)
+static void finish(struct exchange *x, const struct error *err, const struct granted *granted,
+                   const struct exchange_result *result)
 {
     static const struct exchange_result nothing;
     x->done(x->context, err, granted, result != NULL ? result : &nothing);
@@ -65,7 +66,8 @@ static int64_t seconds_of(const struct json_member *member)
     return seconds;
 }
 
-static enum status read_lifetime(const struct exchange *x, const struct fetch_answer *a, uint32_t *out, struct error *err)
+static enum status read_lifetime(const struct exchange *x, const struct fetch_answer *a, uint32_t *out,
+                                 struct error *err)
 {
     struct json_member member;
     int64_t seconds = a->lifetime > 0 ? a->lifetime : LIFETIME_UNKNOWN;
@@ -96,12 +98,15 @@ static enum status read_type(const struct exchange *x, struct span type, struct 
         *out = span_text("Bearer");
         return STATUS_OK;
     }
-    return error_set(err, STATUS_TOKEN_NOT_DPOP, "switch DPoP on for this client at the authorization server, or see dpop in the profile",
+    return error_set(err, STATUS_TOKEN_NOT_DPOP,
+                     "switch DPoP on for this client at the authorization server, or see dpop in the profile",
                      "profile \"%s\": %s gives a token of the type \"%.*s\" instead of DPoP; it was discarded",
-                     x->request.profile->name, x->endpoint, type.len < 20 ? (int)type.len : 20, (const char *)type.data);
+                     x->request.profile->name, x->endpoint, type.len < 20 ? (int)type.len : 20,
+                     (const char *)type.data);
 }
 
-static enum status check_id_token(const struct exchange *x, const struct fetch_answer *a, struct granted *g, struct error *err)
+static enum status check_id_token(const struct exchange *x, const struct fetch_answer *a, struct granted *g,
+                                  struct error *err)
 {
     struct id_token_message m;
     if (!x->request.user || (a->id_token.data == NULL && !a->id_token_unreadable))
@@ -109,7 +114,8 @@ static enum status check_id_token(const struct exchange *x, const struct fetch_a
     if (a->id_token_unreadable || message_take(a->id_token, &message_id_token_message, &m, sizeof(m), err) != STATUS_OK)
         return misbehaved(x, err, "gives an id_token that cannot be read");
     struct id_token_claims claims = {.iss = m.iss, .sub = m.sub, .nonce = m.nonce, .azp = m.azp, .aud = m.aud,
-                                     .exp = (int64_t)m.exp, .iat = (int64_t)m.iat, .has_exp = m.exp != 0, .has_iat = m.iat != 0};
+                                     .exp = (int64_t)m.exp, .iat = (int64_t)m.iat, .has_exp = m.exp != 0,
+                                     .has_iat = m.iat != 0};
     struct id_token_expected expected = {.issuer = span_text(x->issuer),
                                          .client_id = span_text(x->request.profile->client_id),
                                          .nonce = x->request.id_token_nonce,
@@ -121,7 +127,8 @@ static enum status check_id_token(const struct exchange *x, const struct fetch_a
     return id_token_check(&claims, &expected, err);
 }
 
-static enum status read_token(const struct exchange *x, const struct fetch_answer *a, struct granted *out, struct error *err)
+static enum status read_token(const struct exchange *x, const struct fetch_answer *a, struct granted *out,
+                              struct error *err)
 {
     char ath[PROOF_ATH_SIZE];
     struct granted g = *out;
@@ -129,7 +136,8 @@ static enum status read_token(const struct exchange *x, const struct fetch_answe
     g.scope = answer_text(a, "scope");
     g.subject = a->subject;
     if (g.access_token.data == NULL || g.access_token.len > LIMIT_ACCESS_TOKEN || proof_ath(g.access_token, ath) != 0 ||
-        memchr(g.access_token.data, ' ', g.access_token.len) != NULL) /* RFC 6749 has blanks, an Authorization header has not */
+        memchr(g.access_token.data, ' ', g.access_token.len) != NULL) /* RFC 6749 has blanks, an Authorization header
+                                                                         has not */
         return misbehaved(x, err, "gives no usable access_token");
     if (g.scope.data != NULL && (g.scope.len > LIMIT_SCOPE || !text_valid(g.scope)))
         return misbehaved(x, err, "gives a scope that is no text");
@@ -156,8 +164,10 @@ static void on_granted(struct exchange *x, const struct fetch_answer *a, const s
     struct buffer raw;
     struct error err;
     if (a->json_error.data != NULL) {
-        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator", "profile \"%s\": %s: %.*s",
-                        x->request.profile->name, x->endpoint, (int)a->json_error.len, (const char *)a->json_error.data);
+        (void)error_set(&err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
+                        "profile \"%s\": %s: %.*s",
+                        x->request.profile->name, x->endpoint, (int)a->json_error.len,
+                        (const char *)a->json_error.data);
         result.in_doubt = true; /* a grant was given, and could not be read */
         error_put_text(err.stage, sizeof(err.stage), span_text(x->request.stage));
         finish(x, &err, NULL, &result);
@@ -178,7 +188,8 @@ static void on_granted(struct exchange *x, const struct fetch_answer *a, const s
     buffer_free(&raw);
 }
 
-static void on_answered(void *context, const struct error *failure, const struct fetch_answer *a, const struct as_result *sent)
+static void on_answered(void *context, const struct error *failure, const struct fetch_answer *a,
+                        const struct as_result *sent)
 {
     struct exchange *x = context;
     struct exchange_result result = {.in_doubt = sent->in_doubt, .answered = sent->answered, .nonces = sent->nonces};
@@ -256,6 +267,7 @@ static void on_metadata(void *context, const struct error *failure, const struct
     bool speaks_dpop = !server->discovered || server->dpop_signing_alg_values.count == 0 ||
                        lists(&server->dpop_signing_alg_values, "ES256");
     struct as_request request = {.profile = p,
+                                 .swap = x->request.swap,
                                  .server = server,
                                  .endpoint = x->endpoint,
                                  .stage = x->request.stage,

@@ -1,7 +1,7 @@
 /*
- * One token request: metadata, the form of its grant, the request (as_request.h), and the answer made into a token or an
- * error. Every grant and every refresh goes through here, so that every answer is judged in the same way: its type against
- * the profile's dpop policy, its key, its lifetime, its id_token.
+ * One token request: metadata, the form of its grant, the request (as_request.h), and the answer made into a token or
+ * an error. Every grant and every refresh goes through here, so that every answer is judged in the same way: its type
+ * against the profile's dpop policy, its key, its lifetime, its id_token.
  */
 #ifndef FRONT_EXCHANGE_H
 #define FRONT_EXCHANGE_H
@@ -11,6 +11,7 @@
 
 struct exchange_request {
     const struct profile_config *profile;
+    struct key_swap swap;            /* see as_request.h */
     const char *stage;               /* "token request" or "refresh" */
     const char *grant_type;          /* a literal */
     struct span grant_form;          /* the grant's own parameters, encoded; may be empty */
@@ -43,8 +44,8 @@ struct exchange_result {
 };
 
 /*
- * Called once. `err` NULL: the token; what it has lives during the call. After a failure `granted` is NULL, or has nothing but
- * a refresh token: one that was delivered with an answer that is otherwise of no use.
+ * Called once. `err` NULL: the token; what it has lives during the call. After a failure `granted` is NULL, or has
+ * nothing but a refresh token: one that was delivered with an answer that is otherwise of no use.
  */
 typedef void (*exchange_done)(void *context, const struct error *err, const struct granted *granted,
                               const struct exchange_result *result);

@@ -13,10 +13,12 @@
 #include "nonce.h"
 #include "policy.h"
 #include "role.h"
+#include "rotation.h"
 #include "skew.h"
 #include "stream.h"
 #include "tokens.h"
 #include "trace.h"
+#include "unlocks.h"
 
 #include <signal.h>
 #include <sodium.h>
@@ -26,7 +28,11 @@
 
 #define NONCES_MAX 4096
 #define ORIGINS_MAX 1024 /* whose clocks are known */
-#define DRAIN 10000000 /* microseconds for what is under way with a refresh token or a code */
+#define DRAIN 2000000           /* microseconds for what is under way, */
+#define DRAIN_PRECIOUS 10000000 /* and with a refresh token or a code */
+#define LOOK 5000               /* microseconds from one look to the next whether it has ended */
+#define LAST_ROUNDS 4           /* of telling those who wait: the longest chain of things that are asked for one after
+                                   the other */
 #define LAST_WORDS 500000 /* microseconds for answers to leave, when the front ends */
 
 uint64_t front_now(const struct front *f)
@@ -43,9 +49,10 @@ uint64_t front_deadline(const struct front *f, uint32_t timeout)
 
 static bool waiting(const struct front *f)
 {
-    return children_waiting(f->children) || keys_waiting(f->keys) || tokens_waiting(f->tokens) || clients_waiting(f->clients) ||
+    return children_waiting(f->children) || keys_waiting(f->keys) || tokens_waiting(f->tokens) ||
+           clients_waiting(f->clients) ||
            as_requests_waiting(f->as_requests) || metadata_waiting(f->metadata) || logins_waiting(f->logins) ||
-           login_flows_waiting(f->login_flows) || traces_waiting(f->traces);
+           login_flows_waiting(f->login_flows) || traces_waiting(f->traces) || unlocks_waiting(f->unlocks);
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
@@ -62,6 +69,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
     as_requests_tick(f->as_requests, now);
     traces_tick(f->traces, now);
     keys_tick(f->keys, now);
+    unlocks_tick(f->unlocks, now);
     children_tick(f->children, now);
     if (waiting(f))
         front_wait(f);
@@ -95,21 +103,27 @@ static int say_last_words(struct front *f)
     return sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, LAST_WORDS, 0, on_last_words_said, f);
 }
 
+static bool precious_under_way(const struct front *f)
+{
+    return logins_busy(f->logins) || login_flows_busy(f->login_flows) || rotation_busy(f);
+}
+
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct front *f = userdata;
-    bool busy = logins_busy(f->logins) || login_flows_busy(f->login_flows);
-    if (!busy || front_now(f) >= f->end_by) {
+    uint64_t now = front_now(f);
+    bool precious = precious_under_way(f) && now < f->ending_since + DRAIN_PRECIOUS;
+    (void)usec;
+    if (!precious && (!clients_at_work(f->clients) || now >= f->ending_since + DRAIN)) {
         (void)sd_event_source_unref(source); /* it is a oneshot */
         return say_last_words(f);
     }
-    (void)usec;
-    (void)sd_event_source_set_time_relative(source, FRONT_TICK);
+    (void)sd_event_source_set_time_relative(source, LOOK);
     return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* SIGTERM from the supervisor. What has left with a refresh token or a code in it gets some time to come back: a token that the
-   server has replaced meanwhile would be lost. */
+/* SIGTERM from the supervisor. What is under way gets some time to come to its answer; what has left with a refresh
+   token or a code in it gets more: a token that the server has replaced meanwhile would be lost. */
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
     struct front *f = userdata;
@@ -118,11 +132,14 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     (void)info;
     if (f->ending)
         return 0;
+    clients_drain(f->clients);
     f->ending = true;
-    f->end_by = front_now(f) + DRAIN;
-    if (!logins_busy(f->logins) && !login_flows_busy(f->login_flows))
+    f->ending_since = front_now(f);
+    rotation_hurry(f);
+    streams_flush(f->streams);
+    if (!precious_under_way(f) && !clients_at_work(f->clients))
         return say_last_words(f);
-    return sd_event_add_time_relative(f->event, &look, CLOCK_BOOTTIME, FRONT_TICK, 0, on_look, f);
+    return sd_event_add_time_relative(f->event, &look, CLOCK_BOOTTIME, LOOK, LOOK / 5, on_look, f);
 }
 
 static int open_loop(struct front *f)
@@ -160,11 +177,13 @@ static int open_parts(struct front *f, struct error *err)
     f->nonces = nonce_table_new(NONCES_MAX);
     f->skew = skew_table_new(ORIGINS_MAX, f->config->agent.max_clock_skew);
     f->streams = streams_new(f);
-    if (f->nonces == NULL || f->skew == NULL || f->streams == NULL || policy_new(f->config, &f->policy, err) != STATUS_OK)
+    if (f->nonces == NULL || f->skew == NULL || f->streams == NULL ||
+        policy_new(f->config, &f->policy, err) != STATUS_OK)
         return -1;
-    return keys_open(f) != 0 || traces_open(f) != 0 || as_requests_open(f) != 0 || metadata_open(f) != 0 || login_store_open(f) != 0 ||
-                   logins_open(f) != 0 || login_flows_open(f) != 0 || tokens_open(f) != 0 || children_open(f) != 0 ||
-                   clients_open(f) != 0
+    return keys_open(f) != 0 || traces_open(f) != 0 || as_requests_open(f) != 0 || metadata_open(f) != 0 ||
+           login_store_open(f) != 0 ||
+                   logins_open(f) != 0 || login_flows_open(f) != 0 || tokens_open(f) != 0 || unlocks_open(f) != 0 ||
+                   children_open(f) != 0 || clients_open(f) != 0
                ? -1
                : 0;
 }
@@ -180,11 +199,14 @@ int front_main(const struct config *config, const char *configuration_path)
         log_error("cannot start: %s", err.message);
     clients_free(f.clients);
     login_flows_end(f.login_flows);
-    for (int i = 0; i < 2; i++) { /* who still waits is told, and frees what it holds; it may ask for one thing more */
+    rotation_end(&f);
+    for (int i = 0; i < LAST_ROUNDS; i++) { /* who still waits is told, and frees what it holds; it may ask for one
+                                               thing more */
         as_requests_end(f.as_requests);
         children_end(f.children);
         keys_end(f.keys);
     }
+    unlocks_end(f.unlocks);
     children_free(f.children);
     keys_free(f.keys);
     tokens_free(f.tokens);

@@ -5,14 +5,14 @@
  *   clients.c     connections of applications        operations.c  the table of operations, and op_*.c
  *   children.c    channels to key, net and store     keys.c        queues of signatures, states of keys
  *   tokens.c      token cache, single flight         grants.c      how a profile comes to a token
- *   exchange.c    one token request                  as_request.c  one request to an authorization server, with its retries
+ *   exchange.c    one token request                  as_request.c  one request to an authorization server
  *   metadata.c    authorization servers' metadata    policy.c      which origin a profile or key may serve
  *   logins.c      refresh tokens                     login_flow.c  a user's login under way
  *   trace.c       session logs
  *
- * How waiting works everywhere here: who starts something gives a callback, which is called exactly once, now or later,
- * and a deadline, at which the callback gets STATUS_TIMEOUT. One tick finds the deadlines that have passed; it runs only
- * while something waits. Times are microseconds of CLOCK_BOOTTIME, so that a laptop's sleep counts.
+ * How waiting works everywhere here: who starts something gives a callback, which is called exactly once, now or
+ * later, and a deadline, at which the callback gets STATUS_TIMEOUT. One tick finds the deadlines that have passed; it
+ * runs only while something waits. Times are microseconds of CLOCK_BOOTTIME, so that a laptop's sleep counts.
  */
 #ifndef FRONT_H
 #define FRONT_H
@@ -42,14 +42,16 @@ struct front {
     struct login_flows *login_flows;
     struct traces *traces;
     struct tokens *tokens;
+    struct unlocks *unlocks;
     struct policy *policy;
+    struct rotation *rotation; /* of a key, past its switch; NULL: none */
     struct nonce_table *nonces;
     struct skew_table *skew; /* by origin: how far servers' clocks are from ours */
     uint8_t attempt_key[32]; /* attempt handles are authentic for this process only */
     sd_event_source *tick;
     bool init_at_work; /* one at a time */
     bool ending;       /* SIGTERM has come: no refresh token is sent any more */
-    uint64_t end_by;
+    uint64_t ending_since;
 };
 
 uint64_t front_now(const struct front *f);                      /* CLOCK_BOOTTIME, microseconds */

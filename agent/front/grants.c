@@ -31,6 +31,7 @@ struct exchange_work {
 static struct exchange_request plain_request(const struct grant_request *r)
 {
     return (struct exchange_request){.profile = r->profile,
+                                     .swap = r->swap,
                                      .stage = "token request",
                                      .grant_type = config_grant_type(r->profile->grant),
                                      .scope = r->scope,
@@ -45,7 +46,8 @@ static const char *type_or(const char *given, const char *configured)
 }
 
 /* `subject` absent: the net process adds the file's. */
-static void exchange_token(struct front *f, const struct grant_request *r, struct span subject, exchange_done done, void *context)
+static void exchange_token(struct front *f, const struct grant_request *r, struct span subject, exchange_done done,
+                           void *context)
 {
     const struct profile_config *p = r->profile;
     struct exchange_request request = plain_request(r);
@@ -108,7 +110,8 @@ static void fetch_by_exchange(struct front *f, const struct grant_request *r, ex
     } else if (p->subject_token_file != NULL) {
         exchange_token(f, r, span_text(NULL), done, context);
     } else {
-        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "give one (dpop token --subject-token-file), or set subject-token-profile",
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT,
+                        "give one (dpop token --subject-token-file), or set subject-token-profile",
                         "profile \"%s\": a token exchange needs a subject token", p->name);
         done(context, &err, NULL, &nothing);
     }
@@ -127,9 +130,11 @@ static void fetch_by_assertion(struct front *f, const struct grant_request *r, e
     request.grant_form = buffer_span(&form);
     request.token_files = r->inputs->assertion == NULL && p->assertion_file != NULL;
     request.grant_assertion = r->inputs->assertion == NULL && p->assertion_subject != NULL;
-    request.precious = r->inputs->assertion != NULL || p->assertion_file != NULL; /* an assertion may be good for one use only */
+    /* an assertion may be good for one use only */
+    request.precious = r->inputs->assertion != NULL || p->assertion_file != NULL;
     if (r->inputs->assertion == NULL && !request.token_files && !request.grant_assertion) {
-        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "give one (dpop token --assertion-file), or set assertion-subject",
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT,
+                        "give one (dpop token --assertion-file), or set assertion-subject",
                         "profile \"%s\": the JWT bearer grant needs an assertion", p->name);
         done(context, &err, NULL, &nothing);
     } else {
@@ -140,7 +145,8 @@ static void fetch_by_assertion(struct front *f, const struct grant_request *r, e
 
 static void fetch_by_login(struct front *f, const struct grant_request *r, exchange_done done, void *context)
 {
-    struct login_fetch fetch = {.profile = r->profile, .kind = r->kind, .own = r->own, .scope = r->scope, .resources = r->resources,
+    struct login_fetch fetch = {.profile = r->profile, .kind = r->kind, .own = r->own, .scope = r->scope,
+                                .resources = r->resources,
                                 .min_valid = r->min_valid, .force = r->force, .deadline = r->deadline};
     logins_fetch(f, &fetch, done, context);
 }

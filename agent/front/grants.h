@@ -1,6 +1,6 @@
 /*
- * How a profile comes to a token: by its grant. Client credentials, token exchange (RFC 8693) and JWT bearer (RFC 7523) are one
- * token request each; a profile with a login has its refresh token (logins.c).
+ * How a profile comes to a token: by its grant. Client credentials, token exchange (RFC 8693) and JWT bearer (RFC 7523)
+ * are one token request each; a profile with a login has its refresh token (logins.c).
  */
 #ifndef FRONT_GRANTS_H
 #define FRONT_GRANTS_H
@@ -18,6 +18,7 @@ void grant_inputs_free(struct grant_inputs *inputs);
 
 struct grant_request {
     const struct profile_config *profile;
+    struct key_swap swap;              /* see as_request.h; for a profile without logins */
     const struct token_kind *kind;
     bool own;                          /* of the profile's own scope and resources */
     struct span scope;                 /* absent: none is asked for */

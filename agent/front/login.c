@@ -35,6 +35,16 @@ void login_clear(struct login *l)
     *l = (struct login){0};
 }
 
+void login_drop_access(struct login *l)
+{
+    set_secret(&l->access_token, NULL);
+    set_text(&l->token_type, NULL);
+    set_text(&l->access_scope, NULL);
+    set_text(&l->raw, NULL);
+    l->jkt[0] = '\0';
+    l->expires = 0;
+}
+
 static int copy(char **member, struct span text)
 {
     char *value = text.data != NULL ? span_dup(text) : NULL;
@@ -116,15 +126,16 @@ static uint64_t time_of(uint64_t seconds, const struct login_record *r, uint64_t
 
 int login_from_record(struct login *l, const struct login_record *r, const char *jkt, uint64_t now, int64_t wall)
 {
-    struct login new = {.refresh_state = (enum refresh_state)r->refresh_state, .resends = r->resends, .held = r->held, .nonces = r->nonces};
+    struct login new = {.refresh_state = (enum refresh_state)r->refresh_state, .resends = r->resends, .held = r->held,
+                        .nonces = r->nonces};
     if (new.refresh_state == REFRESH_RESENT && new.resends < RESENDS_MAX)
         new.refresh_state = REFRESH_SENT; /* killed right there: nobody knows whether the second send has happened */
     struct token_kind kind = {0};
     bool has_access = r->access_token.data != NULL && r->token_kind.len == sizeof(kind.digest);
     if (r->refresh_token.data != NULL && (new.refresh_token = secret_new(r->refresh_token)) == NULL)
         return -1;
-    struct granted g = {.access_token = r->access_token, .token_type = r->token_type, .scope = r->access_scope, .raw = r->raw,
-                        .jkt = jkt};
+    struct granted g = {.access_token = r->access_token, .token_type = r->token_type, .scope = r->access_scope,
+                        .raw = r->raw, .jkt = jkt};
     if (has_access)
         memcpy(kind.digest, r->token_kind.data, sizeof(kind.digest));
     if (copy(&new.scope, r->scope) != 0 || copy(&new.subject, r->subject) != 0 ||
@@ -142,8 +153,8 @@ int login_from_record(struct login *l, const struct login_record *r, const char 
 bool login_serves(const struct login *l, const struct token_kind *kind, uint32_t min_valid, uint64_t now)
 {
     uint64_t left = (min_valid > LEFT_MIN ? min_valid : LEFT_MIN) * SECOND;
-    return l->access_token != NULL && l->token_type != NULL && memcmp(&l->kind, kind, sizeof(*kind)) == 0 && l->expires > now &&
-           l->expires - now >= left;
+    return l->access_token != NULL && l->token_type != NULL && memcmp(&l->kind, kind, sizeof(*kind)) == 0 &&
+           l->expires > now && l->expires - now >= left;
 }
 
 struct granted login_granted(const struct login *l, uint64_t now)

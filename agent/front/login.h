@@ -15,7 +15,8 @@ struct login {
     enum refresh_state refresh_state;
     bool held;                    /* FRESH, but the server failed in a way that may hide that it took the token */
     unsigned int resends;         /* how often RESENT was written since the last answer */
-    char *scope, *subject;        /* NULL: not told. The subject is what the login said: access tokens may name another */
+    char *scope, *subject;        /* NULL: not told. The subject is what the login said: access tokens may name
+                                     another */
     bool nonces;                  /* the token endpoint asks for nonces */
     struct secret *access_token;  /* the last one of the profile's own kind; NULL: none */
     char *token_type, *access_scope, *raw;
@@ -30,10 +31,13 @@ void login_clear(struct login *l);
 /* A new answer of the server. `own`: the access token is of the profile's own kind, which is `kind`. -1: no memory. */
 int login_take(struct login *l, const struct granted *granted, const struct token_kind *kind, bool own) MUST_CHECK;
 
-/* The record, whose texts are those of the login; and back. The clock of the wall may have been stepped in between: nothing
-   lives longer than it did when it was written. */
+void login_drop_access(struct login *l); /* the access token */
+
+/* The record, whose texts are those of the login; and back. The clock of the wall may have been stepped in between:
+   nothing lives longer than it did when it was written. */
 void login_record(const struct login *l, uint64_t now, int64_t wall, struct login_record *out);
-int login_from_record(struct login *l, const struct login_record *record, const char *jkt, uint64_t now, int64_t wall) MUST_CHECK;
+int login_from_record(struct login *l, const struct login_record *record, const char *jkt, uint64_t now,
+                      int64_t wall) MUST_CHECK;
 
 /* May the access token that is kept serve? */
 bool login_serves(const struct login *l, const struct token_kind *kind, uint32_t min_valid, uint64_t now);

@@ -60,23 +60,51 @@ void login_change_keep(struct job *job)
         logins_write(h, on_kept, job);
 }
 
+/* --- another key --- */
+
+static void on_rekeyed(void *context, const struct error *err, bool unsealable, const struct login_record *record)
+{
+    struct job *job = context;
+    (void)unsealable;
+    (void)record;
+    logins_note_saved(job->holder, err);
+    logins_end_job(job);
+}
+
+void login_change_rekey(struct job *job)
+{
+    struct holder *h = job->holder;
+    if (h->login.access_token != NULL) {
+        struct granted granted = login_granted(&h->login, front_now(h->front));
+        tokens_put_stray(h->front->tokens, h->profile, &granted);
+        login_drop_access(&h->login);
+    }
+    if (h->login.refresh_token == NULL || h->in_memory)
+        logins_end_job(job);
+    else
+        logins_write(h, on_rekeyed, job);
+}
+
 /* --- the end of a login: gone from memory and disk first, then the server is asked --- */
 
 /* What a job brings to tell stands where others have their scope and result. */
 static void tell_ended(struct job *job, const struct error *err)
 {
     const char *note = job->note[0] != '\0' ? job->note : NULL; /* absent on the wire where all went well */
-    job->ended(job->context, err, job->answer.refresh_token != NULL || job->answer.access_token != NULL, job->revoked, note);
+    job->ended(job->context, err, job->answer.refresh_token != NULL || job->answer.access_token != NULL, job->revoked,
+               note);
     logins_end_job(job);
 }
 
-static void on_revoked(void *context, const struct error *err, const struct fetch_answer *answer, const struct as_result *result)
+static void on_revoked(void *context, const struct error *err, const struct fetch_answer *answer,
+                       const struct as_result *result)
 {
     struct job *job = context;
     struct error refused;
     (void)result;
     if (err == NULL && answer->http_status != 200)
-        err = (as_request_refused(job->holder->profile, "the revocation endpoint", "revocation", answer, &refused), &refused);
+        err = (as_request_refused(job->holder->profile, "the revocation endpoint", "revocation", answer, &refused),
+               &refused);
     job->revoked = err == NULL;
     (void)snprintf(job->note, sizeof(job->note), "%s", err != NULL ? err->message : "");
     tell_ended(job, NULL);
@@ -89,7 +117,8 @@ static void on_revocation_metadata(void *context, const struct error *err, const
     struct buffer form;
     bool refresh = job->answer.refresh_token != NULL;
     if (err != NULL || server->revocation_endpoint == NULL) {
-        (void)snprintf(job->note, sizeof(job->note), "%s", err != NULL ? err->message : "the server has no revocation endpoint");
+        (void)snprintf(job->note, sizeof(job->note), "%s",
+                       err != NULL ? err->message : "the server has no revocation endpoint");
         tell_ended(job, NULL);
         return;
     }
@@ -114,15 +143,19 @@ static void on_ended(void *context, const struct error *err, bool unsealable, co
     if (err != NULL || (job->answer.refresh_token == NULL && job->answer.access_token == NULL))
         tell_ended(job, err);
     else
-        metadata_get(h->front->metadata, h->profile, front_now(h->front) + h->profile->timeout * SECOND, on_revocation_metadata, job);
+        metadata_get(h->front->metadata, h->profile, front_now(h->front) + h->profile->timeout * SECOND,
+                     on_revocation_metadata, job);
 }
 
 void login_change_end(struct job *job)
 {
     struct holder *h = job->holder;
+    struct error why;
     job->answer = h->login;
     h->login = (struct login){0};
-    logins_forget(h, NULL);
+    if (job->why != NULL)
+        (void)error_set(&why, STATUS_LOGIN_REQUIRED, NULL, "%s", job->why);
+    logins_forget(h, job->why != NULL ? &why : NULL);
     tokens_forget(h->front->tokens, h->profile);
     login_store_remove(h->front, h->profile, front_now(h->front) + LOGINS_STORE_TIMEOUT, on_ended, job);
 }

@@ -1,7 +1,7 @@
 /*
- * The logins as their parts see them: logins.c keeps them and runs their jobs, login_refresh.c fetches tokens, login_change.c has a
- * new login and a login's end. A job runs when the one before it has ended; each of its steps starts the next one from its
- * callback, and the last one ends in logins_end_job.
+ * The logins as their parts see them: logins.c keeps them and runs their jobs, login_refresh.c fetches tokens,
+ * login_change.c has a new login and a login's end. A job runs when the one before it has ended; each of its steps
+ * starts the next one from its callback, and the last one ends in logins_end_job.
  */
 #ifndef FRONT_LOGIN_JOBS_H
 #define FRONT_LOGIN_JOBS_H
@@ -29,10 +29,12 @@ struct job {
     struct exchange_result result;
     struct login answer; /* what it brings, where the login does not keep it */
     enum refresh_state before;
-    bool clearing; /* the doubt is cleared first, by a refresh for the profile's own token: nothing of it can be refused */
+    bool clearing; /* the doubt is cleared first, by a refresh for the profile's own token: nothing of it can be
+                      refused */
     /* a new login, its end */
     login_kept kept;
     login_ended ended;
+    const char *why; /* a literal; NULL: because the user wants it */
     bool revoked;
     char note[512];
     void *context;
@@ -65,5 +67,6 @@ void logins_forget(struct holder *h, const struct error *why); /* NULL: there is
 void login_refresh_run(struct job *job);
 void login_change_keep(struct job *job);
 void login_change_end(struct job *job);
+void login_change_rekey(struct job *job);
 
 #endif

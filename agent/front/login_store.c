@@ -1,4 +1,5 @@
-/* See login_store.h. A call's steps: the store's public key, the sealed data key, its hand-over, then the call itself. */
+/* See login_store.h. A call's steps: the store's public key, the sealed data key, its hand-over, then the call
+   itself. */
 #include "login_store.h"
 
 #include "children.h"
@@ -109,7 +110,8 @@ static void fail(struct store_call *c, const struct error *err)
 
 static struct span issuer_of(const struct profile_config *p)
 {
-    return span_text(p->issuer != NULL ? p->issuer : p->token_endpoint != NULL ? p->token_endpoint : p->resources.items[0]);
+    return span_text(p->issuer != NULL ? p->issuer : p->token_endpoint != NULL ? p->token_endpoint
+                     : p->resources.items[0]);
 }
 
 static void on_called(void *context, const struct error *failure, struct span fields)
@@ -123,7 +125,8 @@ static void on_called(void *context, const struct error *failure, struct span fi
     } else if (c->operation != INTERNAL_LOGIN_LOAD) {
         finish(c, NULL, false, NULL);
     } else if (message_take(fields, &message_login_loaded, &loaded, sizeof(loaded), &err) != STATUS_OK ||
-               (loaded.found && message_take(loaded.record, &message_login_record, &record, sizeof(record), &err) != STATUS_OK)) {
+               (loaded.found && message_take(loaded.record, &message_login_record, &record, sizeof(record),
+                                             &err) != STATUS_OK)) {
         finish(c, &err, false, NULL);
     } else {
         finish(c, NULL, false, loaded.found ? &record : NULL);
@@ -138,7 +141,8 @@ static void call(struct store_call *c)
     struct span jkt = span_text(key != NULL ? key->jkt : "none"); /* a removal needs no key */
     struct login_save save = {.profile = span_text(p->name), .key = span_text(p->key), .issuer = issuer_of(p),
                               .client_id = span_text(p->client_id), .jkt = jkt, .record = buffer_span(&c->record)};
-    struct login_name name = {.profile = save.profile, .key = save.key, .issuer = save.issuer, .client_id = save.client_id, .jkt = jkt};
+    struct login_name name = {.profile = save.profile, .key = save.key, .issuer = save.issuer,
+                              .client_id = save.client_id, .jkt = jkt};
     bool saves = c->operation == INTERNAL_LOGIN_SAVE;
     children_call(f->children, ROLE_STORE, c->operation, saves ? &message_login_save : &message_login_name,
                   saves ? (const void *)&save : (const void *)&name, c->deadline, on_called, c);
@@ -162,21 +166,26 @@ static void on_handed_over(void *context, const struct error *failure, struct sp
 /* Did the token itself say no, or may it give its data key another time? */
 static bool refused_for_good(enum status status)
 {
-    return status != STATUS_TIMEOUT && status != STATUS_BUSY && status != STATUS_RESTARTED && status != STATUS_KEY_ABSENT &&
+    return status != STATUS_TIMEOUT && status != STATUS_BUSY && status != STATUS_RESTARTED &&
+           status != STATUS_KEY_ABSENT &&
            status != STATUS_KEY_LOCKED && status != STATUS_KEY_WRONG && status != STATUS_SECRET_UNREADABLE &&
            status != STATUS_NO_MEMORY;
 }
 
 /* There may be no data key yet: then there is no record that it could open. */
-static void on_data_key(void *context, const struct error *failure, const struct data_key_answer *answer)
+static void on_data_key(void *context, const struct error *failure, struct span fields)
 {
     struct store_call *c = context;
+    struct data_key_answer answer;
+    struct error err;
     if (failure != NULL) {
         finish(c, failure, refused_for_good(failure->status), NULL);
-    } else if (answer->sealed.data == NULL) {
+    } else if (message_take(fields, &message_data_key_answer, &answer, sizeof(answer), &err) != STATUS_OK) {
+        finish(c, &err, false, NULL);
+    } else if (answer.sealed.data == NULL) {
         finish(c, NULL, false, NULL);
     } else {
-        struct store_key m = {.key = span_text(c->profile->key), .sealed = answer->sealed};
+        struct store_key m = {.key = span_text(c->profile->key), .sealed = answer.sealed};
         children_call(c->store->front->children, ROLE_STORE, INTERNAL_STORE_KEY, &message_store_key, &m, c->deadline,
                       on_handed_over, c);
     }
@@ -193,14 +202,18 @@ static void on_public(void *context, const struct error *failure, struct span fi
         finish(c, &err, false, NULL);
     } else {
         struct data_key_request m = {.public_key = public.public_key, .make = c->operation == INTERNAL_LOGIN_SAVE};
-        keys_data_key(key_of(c), &m, c->deadline, on_data_key, c);
+        keys_call(key_of(c),
+                  &(struct key_call){.operation = INTERNAL_DATA_KEY, .message = &message_data_key_request, .in = &m,
+                                                .descriptors = {-1, -1}, .repeatable = true, .done = on_data_key,
+                                                .context = c, .deadline = c->deadline});
     }
 }
 
 static void ask_for_data_key(struct store_call *c)
 {
     struct empty_message nothing = {0};
-    children_call(c->store->front->children, ROLE_STORE, INTERNAL_STORE_PUBLIC, &message_empty, &nothing, c->deadline, on_public, c);
+    children_call(c->store->front->children, ROLE_STORE, INTERNAL_STORE_PUBLIC, &message_empty, &nothing, c->deadline,
+                  on_public, c);
 }
 
 static void begin(struct store_call *c)
@@ -221,8 +234,8 @@ static void begin(struct store_call *c)
     }
 }
 
-static void start(struct front *f, const struct profile_config *profile, uint16_t operation, const struct login_record *record,
-                  uint64_t deadline, login_store_done done, void *context)
+static void start(struct front *f, const struct profile_config *profile, uint16_t operation,
+                  const struct login_record *record, uint64_t deadline, login_store_done done, void *context)
 {
     struct store_call *c = calloc(1, sizeof(*c));
     struct error err;
@@ -231,8 +244,8 @@ static void start(struct front *f, const struct profile_config *profile, uint16_
         done(context, &err, false, NULL);
         return;
     }
-    *c = (struct store_call){.store = f->login_store, .profile = profile, .operation = operation, .deadline = deadline, .done = done,
-                             .context = context};
+    *c = (struct store_call){.store = f->login_store, .profile = profile, .operation = operation, .deadline = deadline,
+                             .done = done, .context = context};
     buffer_init(&c->record, INTERNAL_FRAME_MAX);
     if (record != NULL)
         message_put(&c->record, &message_login_record, record);
@@ -244,18 +257,20 @@ static void start(struct front *f, const struct profile_config *profile, uint16_
     begin(c);
 }
 
-void login_store_load(struct front *f, const struct profile_config *profile, uint64_t deadline, login_store_done done, void *context)
+void login_store_load(struct front *f, const struct profile_config *profile, uint64_t deadline, login_store_done done,
+                      void *context)
 {
     start(f, profile, INTERNAL_LOGIN_LOAD, NULL, deadline, done, context);
 }
 
-void login_store_save(struct front *f, const struct profile_config *profile, const struct login_record *record, uint64_t deadline,
-                      login_store_done done, void *context)
+void login_store_save(struct front *f, const struct profile_config *profile, const struct login_record *record,
+                      uint64_t deadline, login_store_done done, void *context)
 {
     start(f, profile, INTERNAL_LOGIN_SAVE, record, deadline, done, context);
 }
 
-void login_store_remove(struct front *f, const struct profile_config *profile, uint64_t deadline, login_store_done done, void *context)
+void login_store_remove(struct front *f, const struct profile_config *profile, uint64_t deadline, login_store_done done,
+                        void *context)
 {
     start(f, profile, INTERNAL_LOGIN_DELETE, NULL, deadline, done, context);
 }

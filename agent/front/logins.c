@@ -85,15 +85,16 @@ static struct job *new_job(struct holder *h, struct error *err)
 {
     struct job *job = h->count < JOBS_MAX ? calloc(1, sizeof(*job)) : NULL;
     if (job == NULL) {
-        (void)error_set(err, STATUS_BUSY, "try again later", "profile \"%s\": too many requests wait for its refresh token",
-                        h->profile->name);
+        (void)error_set(err, STATUS_BUSY, "try again later",
+                        "profile \"%s\": too many requests wait for its refresh token", h->profile->name);
         return NULL;
     }
     job->holder = h;
     return job;
 }
 
-/* A new login, or a login's end, comes before what waits for tokens, which then gets them from what is there afterwards. */
+/* A new login, or a login's end, comes before what waits for tokens, which then gets them from what is there
+   afterwards. */
 static void add_job(struct job *job)
 {
     struct holder *h = job->holder;
@@ -260,7 +261,8 @@ void logins_keep(struct front *f, const struct profile_config *profile, const st
     }
     token_kind_of(profile, span_text(NULL), &none, &job->kind);
     job->answer.nonces = nonces;
-    char *scope = span_dup(granted->scope.data != NULL ? granted->scope : span_text(profile->scope != NULL ? profile->scope : ""));
+    char *scope = span_dup(granted->scope.data != NULL ? granted->scope
+                           : span_text(profile->scope != NULL ? profile->scope : ""));
     if (scope == NULL || login_take(&job->answer, granted, &job->kind, true) != 0) {
         free(scope);
         free_job(job);
@@ -273,7 +275,8 @@ void logins_keep(struct front *f, const struct profile_config *profile, const st
     job->context = context;
     job->run = login_change_keep;
     job->failed = fail_keep;
-    holder_of(f, profile)->loaded = holder_of(f, profile)->loaded == NOT_LOADED ? LOADED : holder_of(f, profile)->loaded;
+    holder_of(f, profile)->loaded = holder_of(f, profile)->loaded == NOT_LOADED ? LOADED
+        : holder_of(f, profile)->loaded;
     add_job(job);
 }
 
@@ -284,6 +287,12 @@ static void fail_end(struct job *job, const struct error *err)
 
 void logins_end(struct front *f, const struct profile_config *profile, login_ended done, void *context)
 {
+    logins_end_because(f, profile, NULL, done, context);
+}
+
+void logins_end_because(struct front *f, const struct profile_config *profile, const char *why, login_ended done,
+                        void *context)
+{
     struct error err;
     struct job *job = new_job(holder_of(f, profile), &err);
     if (job == NULL) {
@@ -292,14 +301,41 @@ void logins_end(struct front *f, const struct profile_config *profile, login_end
     }
     job->ended = done;
     job->context = context;
+    job->why = why;
     job->run = login_change_end;
     job->failed = fail_end;
     add_job(job);
 }
 
+bool logins_bound(const struct front *f, const struct profile_config *profile)
+{
+    const struct login *login = &f->logins->holders[profile - f->config->profiles].login;
+    return config_needs_login(profile) &&
+           (profile->client_authentication == CLIENT_NONE || login->refresh_token == NULL);
+}
+
+static void fail_rekey(struct job *job, const struct error *err)
+{
+    (void)job;
+    (void)err;
+}
+
+/* One that is not loaded yet has a record that another key has sealed: it will say so. */
+void logins_rekey(struct front *f, const struct profile_config *profile)
+{
+    struct error err;
+    struct job *job = new_job(holder_of(f, profile), &err);
+    if (job == NULL)
+        return;
+    job->run = login_change_rekey;
+    job->failed = fail_rekey;
+    add_job(job);
+}
+
 /* --- the tick --- */
 
-static void on_background_saved(void *context, const struct error *err, bool unsealable, const struct login_record *record)
+static void on_background_saved(void *context, const struct error *err, bool unsealable,
+                                const struct login_record *record)
 {
     struct job *job = context;
     (void)unsealable;
@@ -364,7 +400,8 @@ bool logins_nonces(const struct front *f, const struct profile_config *profile)
     return f->logins->holders[profile - f->config->profiles].login.nonces;
 }
 
-bool logins_peek(const struct front *f, const struct profile_config *profile, const struct token_kind *kind, struct granted *out)
+bool logins_peek(const struct front *f, const struct profile_config *profile, const struct token_kind *kind,
+                 struct granted *out)
 {
     const struct login *login = &f->logins->holders[profile - f->config->profiles].login;
     uint64_t now = front_now(f);

@@ -1,6 +1,7 @@
 /*
- * The operation `authorize`: everything for one send of a resource request (RFC 9449 section 7) in one round trip: the URL
- * in the form that is signed, the token, a fresh proof with the newest nonce of that origin, and the attempt's handle.
+ * The operation `authorize`: everything for one send of a resource request (RFC 9449 section 7) in one round trip: the
+ * URL in the form that is signed, the token, a fresh proof with the newest nonce of that origin, and the attempt's
+ * handle.
  */
 #include "operations.h"
 
@@ -41,7 +42,8 @@ static void fail(struct authorize_work *w, const struct error *err)
     free_work(w);
 }
 
-static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
+static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE],
+                         struct error *err)
 {
     struct authorize_work *w = context;
     const char *nonce = nonce_get(w->request->front->nonces, NONCE_RESOURCE_SERVER, w->attempt.origin, key->jkt);
@@ -113,6 +115,13 @@ static void on_signed(void *context, const struct error *err, const struct key_p
     answer(w);
 }
 
+/* The token's own: a rotation may have given its name to another one since the token was asked for. */
+static struct key *key_of(struct front *f, const struct profile_config *profile, const struct token *token)
+{
+    struct key *key = keys_of(f->keys, token->jkt);
+    return key != NULL ? key : keys_find(f->keys, span_text(profile->key));
+}
+
 static void on_token(void *context, const struct error *err, const struct token *token)
 {
     struct authorize_work *w = context;
@@ -137,8 +146,9 @@ static void on_token(void *context, const struct error *err, const struct token 
         answer(w);
         return;
     }
-    struct sign_job job = {.build = build, .done = on_signed, .context = w, .deadline = w->deadline};
-    keys_sign(keys_find(f->keys, span_text(w->profile->key)), &job);
+    struct sign_job job = {.build = build, .done = on_signed, .context = w, .deadline = w->deadline,
+                           .owner = (uint32_t)w->request->pid};
+    keys_sign(key_of(f, w->profile, token), &job);
 }
 
 static void use_earlier(struct authorize_work *w, struct span handle)
@@ -183,6 +193,7 @@ void op_authorize(struct request *r, const void *message)
         return;
     }
     use_earlier(w, in->attempt);
-    struct token_query query = {.profile = profile, .scope = in->scope, .resources = &in->resources, .deadline = w->deadline};
+    struct token_query query = {.profile = profile, .scope = in->scope, .resources = &in->resources,
+                                .deadline = w->deadline};
     tokens_get(f->tokens, &query, on_token, w);
 }

@@ -1,6 +1,6 @@
 /*
- * The operation `init`: a first token, key and configuration. A process of its own makes them (key/init.c); when it has,
- * the agent reloads. Only the agent's own user and root may ask for it.
+ * The operation `init`: a first token, key and configuration. A process of its own makes them (key/init.c), and gets
+ * the PIN's descriptor if one came; when it has, the agent reloads. Only the agent's own user and root may ask for it.
  */
 #include "operations.h"
 
@@ -38,8 +38,10 @@ static void on_made(void *context, const struct error *err, struct span fields)
 
 void op_init(struct request *r, const void *message)
 {
+    const struct init_request *request = message;
     struct front *f = r->front;
     struct error err;
+    int fd = -1; /* the PIN, which passes by here unread */
     if (!operations_owner(r, "make keys"))
         return;
     if (f->init_at_work) {
@@ -47,7 +49,14 @@ void op_init(struct request *r, const void *message)
         request_fail(r, &err);
         return;
     }
+    if (request->pin && (fd = request_take_descriptor(r)) < 0) {
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "pass the PIN's descriptor with the request's frame",
+                        "a PIN's descriptor was announced, and none came");
+        request_fail(r, &err);
+        return;
+    }
     f->init_at_work = true;
     children_command(f->children, INTERNAL_START_INIT);
-    children_call(f->children, ROLE_INIT, INTERNAL_INIT, &message_init_request, message, front_now(f) + INIT_TIMEOUT, on_made, r);
+    children_call_descriptors(f->children, ROLE_INIT, INTERNAL_INIT, &message_init_request, message, &fd,
+                              fd >= 0 ? 1 : 0, front_now(f) + INIT_TIMEOUT, on_made, r);
 }

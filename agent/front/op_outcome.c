@@ -1,7 +1,7 @@
 /*
- * The operation `outcome`: how a resource server answered an attempt. The agent learns the nonce of every answer, and says
- * whether one more send is worth it: once for a nonce, once for a token that is no longer good (RFC 9449 sections 7 to 9), once
- * for a clock that its Date shows to be another one.
+ * The operation `outcome`: how a resource server answered an attempt. The agent learns the nonce of every answer, and
+ * says whether one more send is worth it: once for a nonce, once for a token that is no longer good (RFC 9449 sections
+ * 7 to 9), once for a clock that its Date shows to be another one.
  */
 #include "operations.h"
 
@@ -17,12 +17,14 @@
 #define SENDS_MAX 3 /* the first, and two for two causes */
 
 /* Learns the nonce. Two headers at once, or an illegal one, are as good as none. */
-static bool learn(struct front *f, const struct attempt *a, const struct outcome_request *in, uint8_t digest[NONCE_DIGEST_SIZE])
+static bool learn(struct front *f, const struct attempt *a, const struct outcome_request *in,
+                  uint8_t digest[NONCE_DIGEST_SIZE])
 {
     struct span nonce;
     size_t cursor = 0;
     return in->nonces.count == 1 && list_next(&in->nonces, &cursor, &nonce) &&
-           nonce_put(f->nonces, NONCE_RESOURCE_SERVER, a->origin, a->jkt, nonce) == 0 && nonce_digest(nonce, digest) == 0;
+           nonce_put(f->nonces, NONCE_RESOURCE_SERVER, a->origin, a->jkt, nonce) == 0 &&
+           nonce_digest(nonce, digest) == 0;
 }
 
 static struct outcome_answer verdict(enum verdict v, const char *reason)
@@ -52,16 +54,18 @@ static struct outcome_answer judge_token(struct front *f, const struct attempt *
 static struct outcome_answer judge_clock(struct front *f, const struct attempt *a, struct span date)
 {
     if (!skew_learn(f->skew, a->origin, date, (int64_t)time(NULL), a->skew))
-        return verdict(VERDICT_FAIL, "the resource server refuses the proof (invalid_dpop_proof): check this machine's clock, and its Date");
-    log_warning("profile %s: the clock of %s is %lld s from ours: proofs for it follow its clock", a->profile, a->origin,
-                (long long)skew_get(f->skew, a->origin));
+        return verdict(VERDICT_FAIL,
+                       "the resource server refuses the proof (invalid_dpop_proof): check this machine's clock, "
+                       "and its Date");
+    log_warning("profile %s: the clock of %s is %lld s from ours: proofs for it follow its clock", a->profile,
+                a->origin, (long long)skew_get(f->skew, a->origin));
     if (a->clock_retries > 0 || a->sends >= SENDS_MAX)
         return verdict(VERDICT_FAIL, "the resource server refuses the proof (invalid_dpop_proof), and its clock jumps");
     return verdict(VERDICT_RETRY, "the resource server's clock differs from ours, and is known now");
 }
 
-static struct outcome_answer judge(struct front *f, const struct attempt *a, const struct outcome_request *in, bool learned,
-                                   const uint8_t digest[NONCE_DIGEST_SIZE])
+static struct outcome_answer judge(struct front *f, const struct attempt *a, const struct outcome_request *in,
+                                   bool learned, const uint8_t digest[NONCE_DIGEST_SIZE])
 {
     struct challenge_result result = {0};
     enum challenge_verdict challenge = CHALLENGE_NOTHING;
@@ -83,11 +87,26 @@ static struct outcome_answer judge(struct front *f, const struct attempt *a, con
     default:
         break;
     }
-    /* The authorization server's form of the challenge has its error in a body, which is not looked at here: a 400 with a
-       nonce, to a request that had none, is taken for it. */
+    /* The authorization server's form of the challenge has its error in a body, which is not looked at here: a 400 with
+       a nonce, to a request that had none, is taken for it. */
     if (in->http_status == 400 && in->challenges.count == 0 && learned && !a->has_nonce)
         return judge_nonce(a, learned, digest);
     return verdict(VERDICT_DONE, NULL);
+}
+
+/* From before a restart of the agent, which has forgotten nonces and tokens: where these are refused, one more send has
+   others, and is an attempt that is known. */
+static struct outcome_answer judge_unknown(const struct outcome_request *in)
+{
+    struct challenge_result result = {0};
+    enum challenge_verdict challenge = CHALLENGE_NOTHING;
+    struct span item;
+    size_t cursor = 0;
+    while ((in->http_status == 400 || in->http_status == 401) && list_next(&in->challenges, &cursor, &item))
+        challenge = challenge_read(item, &result);
+    if (challenge == CHALLENGE_NONCE || challenge == CHALLENGE_INVALID_TOKEN || challenge == CHALLENGE_INVALID_PROOF)
+        return verdict(VERDICT_RETRY, "the agent was restarted since this attempt: one more send is worth it");
+    return verdict(VERDICT_DONE, "the agent does not know this attempt: it was restarted since");
 }
 
 void op_outcome(struct request *r, const void *message)
@@ -95,7 +114,7 @@ void op_outcome(struct request *r, const void *message)
     const struct outcome_request *in = message;
     struct attempt attempt;
     uint8_t digest[NONCE_DIGEST_SIZE] = {0};
-    struct outcome_answer answer = verdict(VERDICT_DONE, "the agent does not know this attempt: it was restarted since");
+    struct outcome_answer answer = judge_unknown(in);
     if (attempt_take(in->attempt, r->front->attempt_key, &attempt) == 0) {
         bool learned = learn(r->front, &attempt, in, digest);
         answer = judge(r->front, &attempt, in, learned, digest);

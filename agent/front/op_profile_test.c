@@ -2,9 +2,9 @@
  * The operation `profile test`: tries what a profile needs, one thing after the other, and says of each what it found
  * (profile_test.h). Nothing is changed by it: no login is spent, and of a token that it gets nothing is kept.
  *
- *   key(s) → metadata, fetched anew → a token request. With client_credentials that is a real one; with the other grants a
- *   refresh token that cannot be one, to which a server that knows the client says invalid_grant, and one that does not
- *   invalid_client. What that means is asked of the authorization endpoint then.
+ *   key(s) → metadata, fetched anew → a token request. With client_credentials that is a real one; with the other
+ *   grants a refresh token that cannot be one, to which a server that knows the client says invalid_grant, and one that
+ *   does not invalid_client. What that means is asked of the authorization endpoint then.
  */
 #include "operations.h"
 
@@ -102,7 +102,8 @@ static void request_failed(struct work *w, const struct error *err)
 
 /* --- a token request --- */
 
-static void on_granted(void *context, const struct error *err, const struct granted *granted, const struct exchange_result *result)
+static void on_granted(void *context, const struct error *err, const struct granted *granted,
+                       const struct exchange_result *result)
 {
     struct work *w = context;
     (void)result;
@@ -126,7 +127,8 @@ static void ask_for_token(struct work *w)
     exchange_start(w->front, &request, on_granted, w);
 }
 
-static void on_probed(void *context, const struct error *err, const struct fetch_answer *a, const struct as_result *result)
+static void on_probed(void *context, const struct error *err, const struct fetch_answer *a,
+                      const struct as_result *result)
 {
     struct work *w = context;
     (void)result;
@@ -160,10 +162,12 @@ static void on_endpoint(void *context, const struct error *err, const struct ser
     buffer_init(&form, FORM_MAX);
     form_put(&form, "grant_type", span_text("refresh_token"));
     form_put(&form, "refresh_token", span_text(text));
-    struct as_request request = {.profile = w->profile, .server = server, .endpoint = server->token_endpoint, .stage = "token request",
+    struct as_request request = {.profile = w->profile, .server = server, .endpoint = server->token_endpoint,
+                                 .stage = "token request",
                                  .form = buffer_span(&form), .dpop = w->speaks_dpop, .deadline = w->deadline};
     profile_test_set(&w->test, TEST_TOKEN, CHECK_NOT_TRIED, NULL, "%s",
-                     config_needs_login(w->profile) ? "a user has to log in for one: dpop login" : "dpop token gets one");
+                     config_needs_login(w->profile) ? "a user has to log in for one: dpop login"
+                     : "dpop token gets one");
     as_request_send(w->front, &request, on_probed, w);
     buffer_free(&form);
 }
@@ -194,32 +198,26 @@ static void on_metadata(void *context, const struct error *err, const struct ser
         const struct strings *algorithms = &server->dpop_signing_alg_values;
         w->speaks_dpop = w->profile->dpop != DPOP_OPTIONAL || algorithms->count == 0 ||
                          w->test.checks[TEST_DPOP].result == CHECK_PASSED;
-        w->authorization_endpoint = server->authorization_endpoint != NULL ? strdup(server->authorization_endpoint) : NULL;
+        w->authorization_endpoint = server->authorization_endpoint != NULL ? strdup(server->authorization_endpoint)
+            : NULL;
     }
     try_client(w);
 }
 
 /* --- keys --- */
 
-static enum status build_nothing(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
-{
-    (void)context;
-    (void)key;
-    (void)err;
-    randombytes_buf(digest, JWK_DIGEST_SIZE); /* nothing is signed for use */
-    return STATUS_OK;
-}
-
 static void sign(struct work *w, const char *key_name,
-                 void (*done)(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature))
+                 void (*done)(void *context, const struct error *err, const struct key_public *key,
+                              const uint8_t *signature))
 {
     uint64_t now = front_now(w->front); /* a key that does not come must leave time for the rest */
     uint64_t deadline = w->deadline > now ? now + (w->deadline - now) / 3 : now;
-    struct sign_job job = {.build = build_nothing, .done = done, .context = w, .deadline = deadline};
+    struct sign_job job = {.done = done, .context = w, .deadline = deadline};
     keys_sign(keys_find(w->front->keys, span_text(key_name)), &job);
 }
 
-static void on_client_key(void *context, const struct error *err, const struct key_public *key, const uint8_t *signature)
+static void on_client_key(void *context, const struct error *err, const struct key_public *key,
+                          const uint8_t *signature)
 {
     struct work *w = context;
     (void)signature;
@@ -251,7 +249,8 @@ void op_profile_test(struct request *r, const void *message)
         request_fail(r, &err);
         return;
     }
-    *w = (struct work){.request = r, .front = r->front, .profile = profile, .deadline = front_deadline(r->front, in->timeout)};
+    *w = (struct work){.request = r, .front = r->front, .profile = profile,
+                       .deadline = front_deadline(r->front, in->timeout)};
     profile_test_init(&w->test, profile);
     sign(w, profile->key, on_key);
 }

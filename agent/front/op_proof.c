@@ -34,7 +34,8 @@ static void fail(struct proof_work *w, const struct error *err)
     free_work(w);
 }
 
-static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
+static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE],
+                         struct error *err)
 {
     struct proof_work *w = context;
     struct proof_claims claims = {.htm = span_text(w->htm),
@@ -67,33 +68,38 @@ static void on_signed(void *context, const struct error *err, const struct key_p
 }
 
 /* Which key signs, and may it sign for this origin? */
-static enum status choose_key(struct front *f, const struct proof_request *in, const char *origin, struct key **out, struct error *err)
+static enum status choose_key(struct front *f, const struct proof_request *in, const char *origin, struct key **out,
+                              struct error *err)
 {
     const struct profile_config *profile = in->profile.data != NULL ? config_profile(f->config, in->profile) : NULL;
     if (in->profile.data != NULL && in->key.data != NULL)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "name one of the two", "a proof is for a key or for a profile, not both");
+        return error_set(err, STATUS_INVALID_ARGUMENT, "name one of the two",
+                         "a proof is for a key or for a profile, not both");
     if (in->profile.data != NULL && profile == NULL)
-        return error_set(err, STATUS_UNKNOWN_PROFILE, "dpop profile list shows the profiles", "there is no profile \"%.*s\"",
-                         (int)in->profile.len, (const char *)in->profile.data);
+        return error_set(err, STATUS_UNKNOWN_PROFILE, "dpop profile list shows the profiles",
+                         "there is no profile \"%.*s\"", (int)in->profile.len, (const char *)in->profile.data);
     struct key *key = profile != NULL         ? keys_find(f->keys, span_text(profile->key))
                       : in->key.data != NULL ? keys_find(f->keys, in->key)
                                              : keys_only(f->keys);
     if (key == NULL && f->configuration_path == NULL)
-        return error_set(err, STATUS_NOT_CONFIGURED, "dpop init makes a first key and configuration", "the agent is not configured");
+        return error_set(err, STATUS_NOT_CONFIGURED, "dpop init makes a first key and configuration",
+                         "the agent is not configured");
     if (key == NULL && in->key.data == NULL)
         return error_set(err, STATUS_INVALID_ARGUMENT, "name it: dpop key list shows the keys",
                          "which key? there is not exactly one");
     if (key == NULL)
-        return error_set(err, STATUS_UNKNOWN_KEY, "dpop key list shows the keys", "there is no key \"%.*s\"", (int)in->key.len,
-                         (const char *)in->key.data);
+        return error_set(err, STATUS_UNKNOWN_KEY, "dpop key list shows the keys", "there is no key \"%.*s\"",
+                         (int)in->key.len, (const char *)in->key.data);
     *out = key;
-    return profile != NULL ? policy_profile(f->policy, profile, origin, err) : policy_key(f->policy, keys_config(key), origin, err);
+    return profile != NULL ? policy_profile(f->policy, profile, origin, err)
+           : policy_key(f->policy, keys_config(key), origin, err);
 }
 
 static enum status set_ath(struct proof_work *w, const struct proof_request *in, struct error *err)
 {
     if (in->ath.data != NULL && in->access_token.data != NULL)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "give one of the two", "access_token and ath exclude each other");
+        return error_set(err, STATUS_INVALID_ARGUMENT, "give one of the two",
+                         "access_token and ath exclude each other");
     if (in->ath.data != NULL && (!proof_ath_valid(in->ath) || span_copy(in->ath, w->ath, sizeof(w->ath)) != 0))
         return error_set(err, STATUS_INVALID_ARGUMENT, "give base64url(SHA-256(access token))",
                          "ath must be 43 base64url characters that decode to 32 bytes");
@@ -136,6 +142,7 @@ void op_proof(struct request *r, const void *message)
     }
     w->has_nonce = in->nonce.data != NULL;
     buffer_put(&w->nonce, in->nonce.data, in->nonce.len);
-    struct sign_job job = {.build = build, .done = on_signed, .context = w, .deadline = front_deadline(r->front, in->timeout)};
+    struct sign_job job = {.build = build, .done = on_signed, .context = w,
+                           .deadline = front_deadline(r->front, in->timeout), .owner = (uint32_t)r->pid};
     keys_sign(key, &job);
 }

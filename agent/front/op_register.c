@@ -1,7 +1,8 @@
 /*
- * The operation `register`: the agent registers itself as a client of an authorization server (RFC 7591), an init process
- * adds the profile to the configuration, and the agent reloads. In this order, so that the server is troubled only when
- * everything before it is well: who asks, names, the key, the server's metadata, the registration, the profile.
+ * The operation `register`: the agent registers itself as a client of an authorization server (RFC 7591), an init
+ * process adds the profile to the configuration, and the agent reloads. In this order, so that the server is troubled
+ * only when everything before it is well: who asks, names, the key, the server's metadata, the registration, the
+ * profile.
  *
  * Only the agent's own user and root may ask for it.
  */
@@ -62,8 +63,8 @@ static void fail(struct registering *x, const struct error *failure)
         error_put_text(err.stage, sizeof(err.stage), span_text(STAGE));
     if (x->client_id != NULL) { /* the server has it now, whatever became of it here */
         size_t len = strlen(err.message);
-        (void)snprintf(err.message + len, sizeof(err.message) - len, "; the server has registered the client as \"%.100s\"",
-                       x->client_id);
+        (void)snprintf(err.message + len, sizeof(err.message) - len,
+                       "; the server has registered the client as \"%.100s\"", x->client_id);
     }
     free_registering(x);
     request_fail(r, &err);
@@ -81,10 +82,11 @@ static void fail_without_memory(struct registering *x)
 static void on_reloaded(void *context, const struct error *err)
 {
     struct registering *x = context;
+    const char *authentication = config_client_authentication_name(x->registered_authentication);
     struct register_answer answer = {.profile = span_text(x->name),
                                      .issuer = span_text(x->issuer),
                                      .client_id = span_text(x->client_id),
-                                     .client_authentication = span_text(config_client_authentication_name(x->registered_authentication)),
+                                     .client_authentication = span_text(authentication),
                                      .configuration = span_text(x->configuration),
                                      .secret_file = span_text(x->secret_file)};
     if (err != NULL) {
@@ -172,7 +174,8 @@ static void add_profile(struct registering *x, const struct registered *found, c
         fail_without_memory(x);
     } else {
         children_command(f->children, INTERNAL_START_INIT);
-        children_call(f->children, ROLE_INIT, INTERNAL_ADD_PROFILE, &message_add_profile, &m, front_now(f) + ADD_TIMEOUT, on_added, x);
+        children_call(f->children, ROLE_INIT, INTERNAL_ADD_PROFILE, &message_add_profile, &m,
+                      front_now(f) + ADD_TIMEOUT, on_added, x);
     }
     buffer_free(&registration);
     for (size_t i = 0; i < o.count; i++)
@@ -237,8 +240,8 @@ static void send_registration(struct registering *x, const char *endpoint)
     }
     struct fetch_request m = {.url = span_text(endpoint),
                               .json = buffer_span(&json),
-                              .bearer = x->initial_access_token.len > 0 ? buffer_span(&x->initial_access_token) : span_text(NULL),
-                              .ca_file = span_text(x->ca_file),
+                              .bearer = x->initial_access_token.len > 0 ? buffer_span(&x->initial_access_token)
+                              : span_text(NULL), .ca_file = span_text(x->ca_file),
                               .allow_http_loopback = x->allow_http_loopback,
                               .timeout = x->deadline > now ? (uint32_t)((x->deadline - now) / 1000) + 1 : 1};
     children_fetch(f->children, NULL, &m, x->deadline + NET_GRACE, on_fetched, x);
@@ -255,7 +258,8 @@ static void on_metadata(void *context, const struct error *failure, const struct
     }
     enum status status = STATUS_OK;
     if (server->registration_endpoint == NULL)
-        status = error_set(&err, STATUS_SERVER_MISBEHAVED, "register the client by hand, and add the profile to the configuration",
+        status = error_set(&err, STATUS_SERVER_MISBEHAVED,
+                           "register the client by hand, and add the profile to the configuration",
                            "%s has no registration_endpoint (RFC 7591)", server->issuer);
     if (status == STATUS_OK)
         status = registration_plan(span_text(x->authentication), span_text(x->grant), server, &x->plan, &err);
@@ -275,16 +279,8 @@ static void on_metadata(void *context, const struct error *failure, const struct
 
 /* --- the key: it has to work, or the profile would not --- */
 
-static enum status build_nothing(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
-{
-    (void)context;
-    (void)key;
-    (void)err;
-    randombytes_buf(digest, JWK_DIGEST_SIZE); /* nothing is signed for use */
-    return STATUS_OK;
-}
-
-static void on_key_shown(void *context, const struct error *failure, const struct key_public *key, const uint8_t *signature)
+static void on_key_shown(void *context, const struct error *failure, const struct key_public *key,
+                         const uint8_t *signature)
 {
     struct registering *x = context;
     struct metadata_query query = {.issuer = x->issuer, .resource = x->resource, .ca_file = x->ca_file,
@@ -311,7 +307,8 @@ static int copy(struct span from, char **to)
 
 static int copy_texts(struct registering *x, const struct register_request *in)
 {
-    return copy(in->name, &x->name) != 0 || copy(in->issuer, &x->issuer) != 0 || copy(in->resource, &x->resource) != 0 ||
+    return copy(in->name, &x->name) != 0 || copy(in->issuer, &x->issuer) != 0 ||
+           copy(in->resource, &x->resource) != 0 ||
                    copy(in->client_name, &x->client_name) != 0 || copy(in->scope, &x->scope) != 0 ||
                    copy(in->client_authentication, &x->authentication) != 0 || copy(in->grant, &x->grant) != 0 ||
                    copy(in->ca_file, &x->ca_file) != 0
@@ -328,15 +325,18 @@ static enum status check_url(const struct registering *x, const char *what, cons
     if (url_parse(span_text(text), &url, &wrong) != STATUS_OK)
         return error_set(err, STATUS_INVALID_ARGUMENT, "write https://host/path", "%s: %s", what, wrong.message);
     if (!url.https && !(x->allow_http_loopback && url_is_loopback(span_text(text))))
-        return error_set(err, STATUS_INSECURE_URL, "use https; for tests see allow-http-loopback", "%s: plain http is refused", what);
+        return error_set(err, STATUS_INSECURE_URL, "use https; for tests see allow-http-loopback",
+                         "%s: plain http is refused", what);
     return STATUS_OK;
 }
 
 static enum status check_name(const struct registering *x, struct error *err)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    if (x->name == NULL || x->name[0] == '.' || strspn(x->name, allowed) != strlen(x->name) || strlen(x->name) >= LIMIT_NAME)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "use up to 63 letters, digits, '.', '_' and '-', no '.' in front",
+    if (x->name == NULL || x->name[0] == '.' || strspn(x->name, allowed) != strlen(x->name) ||
+        strlen(x->name) >= LIMIT_NAME)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "use up to 63 letters, digits, '.', '_' and '-', no '.' in front",
                          "this is no name for a profile");
     if (config_profile(x->front->config, span_text(x->name)) != NULL)
         return error_set(err, STATUS_EXISTS, "choose another name", "there is a profile \"%s\" already", x->name);
@@ -388,7 +388,8 @@ static enum status check(struct registering *x, const struct register_request *i
         status = error_set(err, STATUS_INVALID_ARGUMENT, "give words with blanks between them, without quotes",
                            "the scope has characters that no scope has (RFC 6749 section 3.3)");
     if (status == STATUS_OK && x->ca_file != NULL && x->ca_file[0] != '/')
-        status = error_set(err, STATUS_INVALID_ARGUMENT, "give an absolute path", "the agent is not in the caller's folder");
+        status = error_set(err, STATUS_INVALID_ARGUMENT, "give an absolute path",
+                           "the agent is not in the caller's folder");
     return status == STATUS_OK ? set_origins(x, in, err) : status;
 }
 
@@ -420,6 +421,6 @@ void op_register(struct request *r, const void *message)
         fail(x, &err);
         return;
     }
-    struct sign_job job = {.build = build_nothing, .done = on_key_shown, .context = x, .deadline = x->deadline};
+    struct sign_job job = {.done = on_key_shown, .context = x, .deadline = x->deadline};
     keys_sign(key, &job);
 }

@@ -1,7 +1,7 @@
 /*
- * The operations `key csr` and `key cert`: what a server wants to register for client certificates (RFC 8705), a certificate
- * request or a self-signed certificate for a key, signed by that key. Only the agent's own user and root may ask: a
- * certificate lives longer than a proof, and says what the caller wants it to say.
+ * The operations `key csr` and `key cert`: what a server wants to register for client certificates (RFC 8705), a
+ * certificate request or a self-signed certificate for a key, signed by that key. Only the agent's own user and root
+ * may ask: a certificate lives longer than a proof, and says what the caller wants it to say.
  */
 #include "operations.h"
 
@@ -33,7 +33,8 @@ static void fail(struct x509_work *w, const struct error *err)
     free(w);
 }
 
-static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE], struct error *err)
+static enum status build(void *context, const struct key_public *key, uint8_t digest[JWK_DIGEST_SIZE],
+                         struct error *err)
 {
     struct x509_work *w = context;
     uint8_t serial[X509_SERIAL_SIZE];
@@ -46,7 +47,8 @@ static enum status build(void *context, const struct key_public *key, uint8_t di
         status = x509_request_tbs(&key->jwk, w->subject, &w->tbs, err);
     } else {
         randombytes_buf(serial, sizeof(serial));
-        status = x509_certificate_tbs(&key->jwk, w->subject, now - BACKDATED, now + (int64_t)w->days * DAY, serial, &w->tbs, err);
+        status = x509_certificate_tbs(&key->jwk, w->subject, now - BACKDATED, now + (int64_t)w->days * DAY, serial,
+                                      &w->tbs, err);
     }
     if (status == STATUS_OK && x509_digest(&w->tbs, digest) != 0)
         status = error_set(err, STATUS_INTERNAL, NULL, "a certificate cannot be hashed");
@@ -84,7 +86,8 @@ static void start(struct request *r, struct span key_name, struct span subject, 
     struct x509_work *w = calloc(1, sizeof(*w));
     if (w == NULL || span_copy(subject, w->subject, sizeof(w->subject)) != 0 || strlen(w->subject) != subject.len) {
         (void)(w == NULL ? error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory")
-                         : error_set(&err, STATUS_INVALID_ARGUMENT, "write it as CN=app,O=Example", "the subject is too long"));
+                         : error_set(&err, STATUS_INVALID_ARGUMENT, "write it as CN=app,O=Example",
+                                     "the subject is too long"));
         free(w);
         request_fail(r, &err);
         return;
@@ -92,7 +95,8 @@ static void start(struct request *r, struct span key_name, struct span subject, 
     w->request = r;
     w->days = days;
     buffer_init(&w->tbs, X509_TBS_MAX);
-    struct sign_job job = {.build = build, .done = on_signed, .context = w, .deadline = front_deadline(r->front, timeout)};
+    struct sign_job job = {.build = build, .done = on_signed, .context = w,
+                           .deadline = front_deadline(r->front, timeout), .owner = (uint32_t)r->pid};
     keys_sign(key, &job);
 }
 
@@ -107,7 +111,8 @@ void op_key_cert(struct request *r, const void *message)
     const struct key_cert_request *in = message;
     struct error err;
     if (in->days > DAYS_MAX) {
-        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "give 1 to 36500", "a certificate is good for %u days at the most", DAYS_MAX);
+        (void)error_set(&err, STATUS_INVALID_ARGUMENT, "give 1 to 36500",
+                        "a certificate is good for %u days at the most", DAYS_MAX);
         request_fail(r, &err);
         return;
     }

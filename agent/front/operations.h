@@ -33,6 +33,13 @@ void op_register(struct request *r, const void *in);
 void op_key_csr(struct request *r, const void *in);
 void op_key_cert(struct request *r, const void *in);
 void op_reload(struct request *r, const void *in);
+void op_key_generate(struct request *r, const void *in);
+void op_key_import(struct request *r, const void *in);
+void op_key_delete(struct request *r, const void *in);
+void op_key_prepare(struct request *r, const void *in);
+void op_key_commit(struct request *r, const void *in);
+void op_unlock(struct request *r, const void *in);
+void op_lock(struct request *r, const void *in);
 
 /* May the request ask for this scope and these resources? (RFC 6749 section 3.3, RFC 8707 section 2) */
 enum status operations_check_query(struct span scope, const struct list *resources, struct error *err) MUST_CHECK;
@@ -40,7 +47,11 @@ enum status operations_check_query(struct span scope, const struct list *resourc
 const struct profile_config *operations_profile(struct request *r, struct span name);
 /* `name` absent: the only key. NULL: no such key, and the request has been answered. */
 struct key *operations_key(struct request *r, struct span name);
-/* Does the agent's own user or root ask? False: not, and the request has been answered. `what`: "reload the configuration". */
+/* Does the agent's own user or root ask? False: not, and the request has been answered. `what`: "reload the
+   configuration". */
 bool operations_owner(struct request *r, const char *what);
+/* What changes the configuration is done one at a time. False: another is at work, and the request has been
+   answered. */
+bool operations_may_begin(struct request *r);
 
 #endif

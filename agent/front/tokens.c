@@ -1,68 +1,16 @@
 /* See tokens.h. */
-#include "tokens.h"
+#include "token_parts.h"
 
-#include "grants.h"
 #include "log.h"
 #include "logins.h"
-#include "token_kind.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define SECOND UINT64_C(1000000)
-#define ENTRIES_MAX 4096 /* kinds of tokens; the one that was not asked for for longest goes */
 #define WAITERS_MAX 4096    /* of one profile, */
 #define EXCHANGES_MAX 32    /* and its exchanges at once: a server that hangs takes nothing from the other profiles */
-#define EARLY_MAX (1800 * SECOND) /* a successor is fetched at most this long before the end */
 #define RETRY_EARLY (10 * SECOND) /* after a failed early refresh */
-
-struct waiter {
-    struct waiter *next;
-    struct token_query query; /* without scope and resources, which the entry has */
-    token_done done;
-    void *context;
-};
-
-struct entry {
-    struct tokens *tokens;
-    struct token_kind kind;
-    const struct profile_config *profile;
-    bool own; /* of the profile's own scope and resources, without inputs */
-    struct grant_inputs inputs;
-    char *scope; /* NULL: none is asked for */
-    struct strings resources;
-    uint64_t last_use;
-    bool used; /* asked for since the token came */
-    /* the token */
-    struct secret *access_token; /* NULL: none */
-    char *granted_scope, *raw;
-    const char *type; /* a literal */
-    char jkt[64];
-    uint64_t serial, expires, refresh_at;
-    int64_t expires_at;
-    bool refused;
-    /* the exchange */
-    bool exchanging;
-    bool outdated; /* what it brings is of a login that is over: for those who wait already, and not kept */
-    struct waiter *waiters;
-    unsigned int telling; /* callbacks of this entry are running: it stays */
-    bool failed;
-    struct error failure; /* the last one; told in the status until an exchange succeeds */
-};
-
-struct tokens {
-    struct front *front;
-    struct entry **entries;
-    size_t count;
-    struct token_kind *own; /* the kind of each profile's own scope and resources */
-    struct use {
-        size_t waiters, exchanges;
-    } *uses; /* of each profile */
-    uint64_t last_serial;
-    sd_event_source *renewal; /* fires when the next token wants its successor */
-};
 
 static struct use *use_of(const struct tokens *tokens, const struct profile_config *profile)
 {
@@ -79,7 +27,7 @@ int tokens_open(struct front *f)
         return -1;
     f->tokens = tokens;
     tokens->front = f;
-    tokens->entries = calloc(ENTRIES_MAX, sizeof(struct entry *));
+    tokens->entries = calloc(TOKEN_ENTRIES_MAX, sizeof(struct entry *));
     tokens->own = calloc(f->config->profile_count + 1, sizeof(*tokens->own));
     tokens->uses = calloc(f->config->profile_count + 1, sizeof(*tokens->uses));
     if (tokens->entries == NULL || tokens->own == NULL || tokens->uses == NULL)
@@ -91,189 +39,45 @@ int tokens_open(struct front *f)
     return sd_event_source_set_enabled(tokens->renewal, SD_EVENT_OFF) >= 0 ? 0 : -1;
 }
 
-static void drop_token(struct entry *e)
-{
-    secret_free(e->access_token);
-    free(e->granted_scope);
-    free(e->raw);
-    e->access_token = NULL;
-    e->granted_scope = e->raw = NULL;
-    e->refused = false;
-}
-
-static void free_entry(struct entry *e)
-{
-    drop_token(e);
-    for (size_t i = 0; i < e->resources.count; i++)
-        free(e->resources.items[i]);
-    free(e->resources.items);
-    free(e->scope);
-    grant_inputs_free(&e->inputs);
-    while (e->waiters != NULL) {
-        struct waiter *w = e->waiters;
-        e->waiters = w->next;
-        free(w);
-    }
-    free(e);
-}
-
 void tokens_free(struct tokens *tokens)
 {
     if (tokens == NULL)
         return;
     for (size_t i = 0; i < tokens->count; i++)
-        free_entry(tokens->entries[i]);
+        token_entry_free(tokens->entries[i]);
     free(tokens->entries);
     free(tokens->own);
     free(tokens->uses);
+    taken_tokens_free(tokens->strays);
     (void)sd_event_source_disable_unref(tokens->renewal);
     free(tokens);
 }
 
-static struct entry *find(const struct tokens *tokens, const struct token_kind *kind)
-{
-    for (size_t i = 0; i < tokens->count; i++)
-        if (memcmp(&tokens->entries[i]->kind, kind, sizeof(*kind)) == 0)
-            return tokens->entries[i];
-    return NULL;
-}
-
-/* -1: every entry is at an exchange. */
-static int make_room(struct tokens *tokens)
-{
-    size_t oldest = tokens->count;
-    if (tokens->count < ENTRIES_MAX)
-        return 0;
-    for (size_t i = 0; i < tokens->count; i++)
-        if (!tokens->entries[i]->exchanging && tokens->entries[i]->telling == 0 &&
-            (oldest == tokens->count || tokens->entries[i]->last_use < tokens->entries[oldest]->last_use))
-            oldest = i;
-    if (oldest == tokens->count)
-        return -1;
-    free_entry(tokens->entries[oldest]);
-    tokens->entries[oldest] = tokens->entries[--tokens->count];
-    return 0;
-}
-
-static int copy_resources(struct entry *e, const struct list *resources)
-{
-    const struct strings *own = &e->profile->resources;
-    size_t count = resources->count > 0 ? resources->count : own->count;
-    struct span item;
-    size_t cursor = 0;
-    e->resources.items = calloc(count + 1, sizeof(char *));
-    if (e->resources.items == NULL)
-        return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (resources->count == 0)
-            item = span_text(own->items[i]);
-        else if (!list_next(resources, &cursor, &item))
-            return -1;
-        if ((e->resources.items[e->resources.count] = span_dup(item)) == NULL)
-            return -1;
-        e->resources.count++;
-    }
-    return 0;
-}
-
-static int copy_secret(struct secret **out, struct span given)
-{
-    return given.data == NULL || (*out = secret_new(given)) != NULL ? 0 : -1;
-}
-
-static int copy_text(char **out, struct span given)
-{
-    return given.data == NULL || (*out = span_dup(given)) != NULL ? 0 : -1;
-}
-
-static int copy_inputs(struct grant_inputs *in, const struct token_query *q)
-{
-    return copy_secret(&in->subject_token, q->subject_token) == 0 && copy_secret(&in->actor_token, q->actor_token) == 0 &&
-                   copy_secret(&in->assertion, q->assertion) == 0 &&
-                   copy_text(&in->subject_token_type, q->subject_token_type) == 0 &&
-                   copy_text(&in->actor_token_type, q->actor_token_type) == 0
-               ? 0
-               : -1;
-}
-
-static struct entry *add_entry(struct tokens *tokens, const struct token_query *q, const struct token_kind *kind)
-{
-    struct entry *e;
-    struct span scope = q->scope.data != NULL ? q->scope : span_text(q->profile->scope);
-    if (make_room(tokens) != 0 || (e = calloc(1, sizeof(*e))) == NULL)
-        return NULL;
-    e->tokens = tokens;
-    e->kind = *kind;
-    e->profile = q->profile;
-    e->own = memcmp(kind, &tokens->own[q->profile - tokens->front->config->profiles], sizeof(*kind)) == 0;
-    if ((scope.data != NULL && scope.len > 0 && (e->scope = span_dup(scope)) == NULL) || copy_resources(e, q->resources) != 0 ||
-        copy_inputs(&e->inputs, q) != 0) {
-        free_entry(e);
-        return NULL;
-    }
-    tokens->entries[tokens->count++] = e;
-    return e;
-}
-
 static struct token view(const struct entry *e)
 {
-    return (struct token){.access_token = e->access_token, .type = e->type, .scope = e->granted_scope, .raw = e->raw, .jkt = e->jkt, .serial = e->serial,
-                          .expires = e->expires, .expires_at = e->expires_at};
+    const struct held_token *t = &e->token;
+    return (struct token){.access_token = t->access_token, .type = t->type, .scope = t->scope, .raw = t->raw,
+                          .jkt = t->jkt, .serial = e->serial, .expires = t->expires, .expires_at = t->expires_at};
 }
 
 static bool good(const struct entry *e, uint64_t now, uint32_t min_valid)
 {
-    return e->access_token != NULL && !e->refused && e->expires > now && e->expires - now >= min_valid * SECOND;
-}
-
-/* When the successor is fetched: in the last third of the life, at a random moment of its first quarter, so that tokens which
-   were obtained together are not renewed together, and a server may be away for a quarter of a one-hour token's life. */
-static uint64_t early(uint64_t now, uint64_t lifetime)
-{
-    uint64_t margin = lifetime / 3 < EARLY_MAX ? lifetime / 3 : EARLY_MAX;
-    uint64_t jitter = margin >= 4 ? randombytes_uniform((uint32_t)(margin / 4)) : 0;
-    return now + lifetime - margin + jitter;
-}
-
-static int keep(struct entry *e, const struct granted *g)
-{
-    struct secret *access_token = secret_new(g->access_token);
-    char *scope = g->scope.data != NULL ? span_dup(g->scope) : NULL;
-    char *raw = g->raw.data != NULL ? span_dup(g->raw) : NULL;
-    if (access_token == NULL || (g->scope.data != NULL && scope == NULL) || (g->raw.data != NULL && raw == NULL)) {
-        secret_free(access_token);
-        free(scope);
-        free(raw);
-        return -1;
-    }
-    drop_token(e);
-    e->access_token = access_token;
-    e->granted_scope = scope;
-    e->raw = raw;
-    e->type = span_is(g->token_type, "Bearer") ? "Bearer" : "DPoP";
-    e->used = false;
-    (void)!span_copy(span_text(g->jkt), e->jkt, sizeof(e->jkt));
-    e->serial = ++e->tokens->last_serial;
-    e->expires = g->asked + g->lifetime * SECOND;
-    /* The exchange may have taken longer than the token lives: then the difference is negative. */
-    e->expires_at = (int64_t)time(NULL) + ((int64_t)e->expires - (int64_t)front_now(e->tokens->front)) / (int64_t)SECOND;
-    /* An assertion that an application gave may be good for one use only. */
-    e->refresh_at = e->inputs.assertion == NULL ? early(g->asked, g->lifetime * SECOND) : UINT64_MAX;
-    return 0;
+    return e->token.access_token != NULL && !e->refused && e->token.expires > now &&
+           e->token.expires - now >= min_valid * SECOND;
 }
 
 /* Is its successor to be fetched by itself? Nobody pays for a token that nobody uses. */
 static bool renews(const struct entry *e)
 {
-    return e->access_token != NULL && e->used && !e->refused && !e->exchanging;
+    return e->token.access_token != NULL && e->used && !e->refused && !e->exchanging;
 }
 
-static void plan_renewal(struct tokens *tokens)
+void tokens_plan_renewal(struct tokens *tokens)
 {
     uint64_t next = UINT64_MAX, now = front_now(tokens->front);
     for (size_t i = 0; i < tokens->count; i++) {
         const struct entry *e = tokens->entries[i];
-        if (renews(e) && e->refresh_at < next && e->refresh_at < e->expires && now < e->expires)
+        if (renews(e) && e->refresh_at < next && e->refresh_at < e->token.expires && now < e->token.expires)
             next = e->refresh_at;
     }
     if (next == UINT64_MAX) {
@@ -297,28 +101,29 @@ static void tell(struct entry *e, struct waiter *w, const struct error *err)
     if (err == NULL && !good(e, now, w->query.min_valid))
         err = (error_set(&short_lived, STATUS_TOKEN_TOO_SHORT, "ask for less, or let the server issue longer tokens",
                          "profile \"%s\": a new token lives for %u s, but %u s were asked for", w->query.profile->name,
-                         e->expires > now ? (unsigned int)((e->expires - now) / SECOND) : 0, w->query.min_valid),
+                         e->token.expires > now ? (unsigned int)((e->token.expires - now) / SECOND) : 0,
+                         w->query.min_valid),
                &short_lived);
     use_of(e->tokens, w->query.profile)->waiters--;
     w->done(w->context, err, &token);
     free(w);
 }
 
-static void on_exchanged(void *context, const struct error *failure, const struct granted *granted,
-                         const struct exchange_result *result)
+static void begin_exchange(struct entry *e, const struct profile_config *profile, uint32_t min_valid, bool force);
+
+/* What came is of a key that a rotation has taken away meanwhile: those who wait get one of the new key. */
+static bool begin_again(struct entry *e, const struct granted *granted)
 {
-    struct entry *e = context;
-    struct error err;
-    struct waiter *waiters = e->waiters;
-    (void)result;
-    use_of(e->tokens, e->profile)->exchanges--;
-    bool outdated = e->outdated;
-    e->exchanging = e->outdated = false;
-    e->waiters = NULL;
-    if (failure == NULL && keep(e, granted) != 0) {
-        (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
-        failure = &err;
-    }
+    tokens_put_stray(e->tokens, e->profile, granted);
+    if (good(e, front_now(e->tokens->front), 0))
+        return false;
+    if (e->waiters != NULL)
+        begin_exchange(e, e->waiters->query.profile, e->waiters->query.min_valid, e->waiters->query.force);
+    return true;
+}
+
+static void note_end(struct entry *e, const struct error *failure, const struct granted *granted)
+{
     bool repeated = failure != NULL && e->failed && e->failure.status == failure->status;
     e->failed = failure != NULL;
     if (failure != NULL) {
@@ -328,7 +133,30 @@ static void on_exchanged(void *context, const struct error *failure, const struc
     } else {
         log_info("profile %s: a token for %u s", e->profile->name, granted->lifetime);
     }
+}
+
+static void on_exchanged(void *context, const struct error *failure, const struct granted *granted,
+                         const struct exchange_result *result)
+{
+    struct entry *e = context;
+    struct held_token token = {0};
+    struct error err;
+    (void)result;
+    use_of(e->tokens, e->profile)->exchanges--;
+    bool outdated = e->outdated;
+    e->exchanging = e->outdated = false;
+    if (failure == NULL && token_bound_stray(e, granted)) {
+        if (begin_again(e, granted))
+            return;
+    } else if (failure == NULL && held_token_take(&token, granted, front_now(e->tokens->front)) != 0) {
+        failure = (error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory"), &err);
+    } else if (failure == NULL) {
+        token_entry_keep(e, &token);
+    }
+    note_end(e, failure, granted);
     /* A callback may ask again and so begin the next exchange: this round's waiters are in a list of their own. */
+    struct waiter *waiters = e->waiters;
+    e->waiters = NULL;
     e->telling++;
     while (waiters != NULL) {
         struct waiter *w = waiters;
@@ -336,19 +164,20 @@ static void on_exchanged(void *context, const struct error *failure, const struc
         tell(e, w, failure);
     }
     if (outdated)
-        drop_token(e);
+        token_entry_drop(e);
     e->telling--;
-    plan_renewal(e->tokens);
+    tokens_plan_renewal(e->tokens);
 }
 
-/* Another profile may share the token; the exchange is made with the client secret, CA and timeout of the one that asks. */
+/* Another profile may share the token; the exchange is made with the client secret, CA and timeout of the one that
+   asks. */
 static void begin_exchange(struct entry *e, const struct profile_config *profile, uint32_t min_valid, bool force)
 {
     struct front *f = e->tokens->front;
     struct grant_request request = {.profile = profile, .kind = &e->kind, .own = e->own, .scope = span_text(e->scope),
                                     .resources = &e->resources, .inputs = &e->inputs, .min_valid = min_valid,
                                     /* who has one and asks nevertheless wants another */
-                                    .force = force || e->access_token != NULL,
+                                    .force = force || e->token.access_token != NULL,
                                     .deadline = front_now(f) + profile->timeout * SECOND};
     if (e->exchanging)
         return;
@@ -389,21 +218,22 @@ static int on_renewal(sd_event_source *source, uint64_t usec, void *userdata)
     (void)usec;
     for (size_t i = 0; i < tokens->count; i++) {
         struct entry *e = tokens->entries[i];
-        if (!renews(e) || now < e->refresh_at || now >= e->expires)
+        if (!renews(e) || now < e->refresh_at || now >= e->token.expires)
             continue;
         if (may_wait(tokens, e->profile, e))
             begin_exchange(e, e->profile, 0, true);
         else
             e->refresh_at = now + SECOND;
     }
-    plan_renewal(tokens);
+    tokens_plan_renewal(tokens);
     return 0;
 }
 
 static struct token_kind kind_of(const struct tokens *tokens, const struct token_query *q)
 {
     struct token_kind kind = tokens->own[q->profile - tokens->front->config->profiles];
-    const struct span inputs[] = {q->subject_token, q->subject_token_type, q->actor_token, q->actor_token_type, q->assertion};
+    const struct span inputs[] = {q->subject_token, q->subject_token_type, q->actor_token, q->actor_token_type,
+                                  q->assertion};
     bool given = false;
     if (q->scope.data != NULL || q->resources->count > 0)
         token_kind_of(q->profile, q->scope, q->resources, &kind);
@@ -419,15 +249,15 @@ void tokens_get(struct tokens *tokens, const struct token_query *q, token_done d
     struct token_kind kind = kind_of(tokens, q);
     uint64_t now = front_now(tokens->front);
     struct error err;
-    struct entry *e = find(tokens, &kind);
+    struct entry *e = token_entry_find(tokens, &kind);
     bool serves = e != NULL && !q->force && good(e, now, q->min_valid);
     if (!serves && !may_wait(tokens, q->profile, e)) {
-        (void)error_set(&err, STATUS_BUSY, "try again later", "profile \"%s\": too many requests wait for its authorization server",
-                        q->profile->name);
+        (void)error_set(&err, STATUS_BUSY, "try again later",
+                        "profile \"%s\": too many requests wait for its authorization server", q->profile->name);
         done(context, &err, NULL);
         return;
     }
-    if (e == NULL && (e = add_entry(tokens, q, &kind)) == NULL) {
+    if (e == NULL && (e = token_entry_add(tokens, q, &kind)) == NULL) {
         (void)error_set(&err, STATUS_BUSY, "try again later", "the token cache is full");
         done(context, &err, NULL);
         return;
@@ -435,7 +265,7 @@ void tokens_get(struct tokens *tokens, const struct token_query *q, token_done d
     e->last_use = now;
     if (serves && !e->used) {
         e->used = true;
-        plan_renewal(tokens);
+        tokens_plan_renewal(tokens);
     }
     if (!serves) {
         wait_for_token(e, q, done, context);
@@ -450,7 +280,7 @@ void tokens_get(struct tokens *tokens, const struct token_query *q, token_done d
 bool tokens_peek(struct tokens *tokens, const struct token_query *q, struct token *out)
 {
     struct token_kind kind = kind_of(tokens, q);
-    const struct entry *e = find(tokens, &kind);
+    const struct entry *e = token_entry_find(tokens, &kind);
     if (e == NULL || !good(e, front_now(tokens->front), 0))
         return false;
     *out = view(e);
@@ -458,7 +288,8 @@ bool tokens_peek(struct tokens *tokens, const struct token_query *q, struct toke
 }
 
 /* Are its tokens made of the other profile's, by token exchanges? The configuration has no cycles of them. */
-static bool derives_from(const struct tokens *tokens, const struct profile_config *p, const struct profile_config *other)
+static bool derives_from(const struct tokens *tokens, const struct profile_config *p,
+                         const struct profile_config *other)
 {
     while (p != NULL && p != other)
         p = p->grant == GRANT_TOKEN_EXCHANGE && p->subject_token_profile != NULL
@@ -473,7 +304,7 @@ void tokens_forget(struct tokens *tokens, const struct profile_config *profile)
         struct entry *e = tokens->entries[i];
         if (!derives_from(tokens, e->profile, profile))
             continue;
-        drop_token(e);
+        token_entry_drop(e);
         e->failed = false;
         e->outdated = e->exchanging && e->profile != profile;
     }
@@ -485,15 +316,15 @@ void tokens_refuse(struct tokens *tokens, uint64_t serial)
     uint64_t latest = 0;
     for (size_t i = 0; i < tokens->count; i++) {
         struct entry *e = tokens->entries[i];
-        if (e->access_token == NULL || e->serial != serial)
+        if (e->token.access_token == NULL || e->serial != serial)
             continue;
         e->refused = true;
         login = config_needs_login(e->profile) ? e->profile : NULL;
     }
     for (size_t i = 0; login != NULL && i < tokens->count; i++) {
         const struct entry *e = tokens->entries[i];
-        if (e->profile == login && e->access_token != NULL && !e->refused && e->expires > latest)
-            latest = e->expires;
+        if (e->profile == login && e->token.access_token != NULL && !e->refused && e->token.expires > latest)
+            latest = e->token.expires;
     }
     if (login != NULL)
         logins_refused(tokens->front, login, latest);
@@ -503,20 +334,20 @@ uint32_t tokens_count(const struct tokens *tokens)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < tokens->count; i++)
-        n += tokens->entries[i]->access_token != NULL;
+        n += tokens->entries[i]->token.access_token != NULL;
     return n;
 }
 
 struct token_state tokens_state(const struct tokens *tokens, const struct profile_config *profile)
 {
-    const struct entry *e = find(tokens, &tokens->own[profile - tokens->front->config->profiles]);
+    const struct entry *e = token_entry_find(tokens, &tokens->own[profile - tokens->front->config->profiles]);
     uint64_t now = front_now(tokens->front);
     struct token_state s = {.state = "no token"};
     if (e == NULL)
         return s;
     if (good(e, now, 0)) {
         s.state = "token";
-        s.expires_in = (uint32_t)((e->expires - now) / SECOND);
+        s.expires_in = (uint32_t)((e->token.expires - now) / SECOND);
     } else if (e->exchanging) {
         s.state = "fetching";
     } else if (e->failed) {

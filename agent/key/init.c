@@ -1,294 +1,311 @@
 /*
  * `dpop init`: the first key and the first configuration (role.h). One INTERNAL_INIT frame in, one answer out. The same
- * process adds a profile to a configuration (INTERNAL_ADD_PROFILE, init_profile.h): it alone may write there.
+ * process changes a configuration later: a new profile (init_profile.h), keys that come and go (init_keys.h): it alone
+ * may write there.
  *
- * By default the key lives in a SoftHSM token of our own, in the state folder; another module may be named, whose first
- * blank token is then initialised. The configuration comes last, so that it never names what does not exist. Nothing
- * that exists is overwritten, and a failure takes back what this run has made (init_folder.h). What cannot be taken
- * back is a token of another module: the error says so.
+ * Which token it is, is chosen first (init_choice.h); then the token is made, or opened, and the key in it, and the
+ * configuration comes last, so that it never names what does not exist. Nothing that exists is overwritten, and a
+ * failure takes back what this run has made (init_folder.h). What cannot be taken back is a token of another module:
+ * the error says so.
  */
+#include "init_choice.h"
 #include "init_folder.h"
+#include "init_given.h"
+#include "init_keys.h"
+#include "init_plan.h"
 #include "init_profile.h"
 #include "init_token.h"
 #include "internal.h"
 #include "role.h"
 #include "text.h"
-#include "token.h"
 
-#include <ctype.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
-#define DEFAULT_NAME "default"
-#define DEFAULT_MODULE "/usr/lib/softhsm/libsofthsm2.so"
-#define LABEL_PREFIX "dpop-agent-"
-#define NAME_MAX_LENGTH (32 - sizeof(LABEL_PREFIX) + 1) /* a token label has 32 bytes */
-#define CONFIGURATION_MAX 65536
-#define PATH_LIMIT (LIMIT_TEXT - 64) /* so that the paths made of it fit into the answer */
+#define SOFTHSM_CONF_MAX 8192
 
-/* What this run is about: names and paths; all texts are our own. */
-struct plan {
-    char *name, *module, *label, *uri;
-    char *state, *tokens, *softhsm_conf; /* the last two: NULL with another module */
-    char *pin_file;
+/* What init serves requests with. */
+struct server {
+    const struct config *config;
     const char *configuration;
-    char jkt[JWK_THUMBPRINT_SIZE];
+    config_checker check;
+    struct channel *channel;
+    const struct frame *frame;
 };
 
-static void plan_free(struct plan *p)
+static enum status no_memory(struct error *err)
 {
-    char *texts[] = {p->name, p->module, p->label, p->uri, p->state, p->tokens, p->softhsm_conf, p->pin_file};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        free(texts[i]);
+    return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
 }
 
-static bool valid_name(struct span name)
-{
-    for (size_t i = 0; i < name.len; i++)
-        if (!isalnum(name.data[i]) && strchr("._-", name.data[i]) == NULL)
-            return false;
-    return name.len > 0 && name.len <= NAME_MAX_LENGTH && name.data[0] != '.' && memchr(name.data, 0, name.len) == NULL;
-}
-
-static char *make_uri(const struct plan *p)
-{
-    struct buffer b;
-    buffer_init(&b, URI_MAX);
-    buffer_put_text(&b, "pkcs11:token=");
-    uri_put_value(&b, p->label, false);
-    buffer_put_text(&b, ";object=");
-    uri_put_value(&b, p->name, false);
-    buffer_put_text(&b, ";type=private?module-path=");
-    uri_put_value(&b, p->module, true);
-    char *uri = b.failed ? NULL : span_dup(buffer_span(&b));
-    buffer_free(&b);
-    return uri;
-}
-
-static char *join(const char *a, const char *b, const char *c)
-{
-    char *out;
-    return asprintf(&out, "%s%s%s", a, b, c) < 0 ? NULL : out;
-}
-
-static enum status make_plan(const struct init_request *request, const char *state, const char *configuration,
-                             struct plan *p, struct error *err)
-{
-    struct span name = request->name.data != NULL ? request->name : span_text(DEFAULT_NAME);
-    bool softhsm = request->module.data == NULL;
-    p->configuration = configuration;
-    if (!valid_name(name))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "use letters, digits, '.', '_' and '-'",
-                         "\"%.*s\" is no name for a key (at most %zu characters here)", (int)name.len,
-                         (const char *)name.data, NAME_MAX_LENGTH);
-    if (state == NULL || state[0] != '/' || !text_valid(span_text(state)))
-        return error_set(err, STATUS_CONFIGURATION, "set state-folder", "the state folder has no absolute path");
-    if (strlen(state) > PATH_LIMIT || strlen(configuration) > PATH_LIMIT)
-        return error_set(err, STATUS_CONFIGURATION, NULL,
-                         "the path of the state folder or the configuration is longer than %d bytes", PATH_LIMIT);
-    p->name = span_dup(name);
-    p->module = softhsm ? strdup(DEFAULT_MODULE) : span_dup(request->module);
-    p->state = strdup(state);
-    p->label = p->name != NULL ? join(LABEL_PREFIX, p->name, "") : NULL;
-    p->pin_file = p->name != NULL ? join(state, "/", p->name) : NULL;
-    if (p->pin_file != NULL) {
-        char *stem = p->pin_file;
-        p->pin_file = join(stem, ".pin", "");
-        free(stem);
-    }
-    if (softhsm) {
-        p->tokens = join(state, "/tokens", "");
-        p->softhsm_conf = join(state, "/softhsm2.conf", "");
-    }
-    p->uri = p->module != NULL && p->label != NULL ? make_uri(p) : NULL;
-    if (p->state == NULL || p->pin_file == NULL || p->uri == NULL ||
-        (softhsm && (p->tokens == NULL || p->softhsm_conf == NULL)))
-        return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
-    return uri_check(p->uri, err); /* a module that is no absolute path, for example */
-}
-
-static enum status check_nothing_exists(const struct plan *p, struct error *err)
+static enum status check_nothing_exists(const struct init_plan *p, struct error *err)
 {
     enum status status = init_folder_check_absent(p->configuration, "configuration", err);
     return status == STATUS_OK ? init_folder_check_absent(p->pin_file, "PIN file", err) : status;
 }
 
-/* SoftHSM reads its configuration from $SOFTHSM2_CONF, in C_Initialize. */
-static enum status prepare_softhsm(const struct plan *p, struct init_folder *f, struct error *err)
+/* Our own folder for tokens; SoftHSM reads its configuration from $SOFTHSM2_CONF, in C_Initialize. */
+static enum status prepare_store(const struct init_plan *p, struct init_folder *f, struct error *err)
 {
     struct buffer b;
-    buffer_init(&b, CONFIGURATION_MAX);
+    if (p->store == NULL)
+        return STATUS_OK;
+    buffer_init(&b, SOFTHSM_CONF_MAX);
     buffer_put_text(&b, "directories.tokendir = ");
-    buffer_put_text(&b, p->tokens);
+    buffer_put_text(&b, p->store);
     buffer_put_text(&b, "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n");
-    enum status status = init_folder_make(f, p->tokens, err);
-    if (status == STATUS_OK)
-        status = b.failed ? error_set(err, STATUS_NO_MEMORY, NULL, "out of memory")
+    enum status status = init_folder_make(f, p->store, err);
+    if (status == STATUS_OK && p->softhsm_conf != NULL)
+        status = b.failed ? no_memory(err)
                           : init_folder_write_same(f, p->softhsm_conf, buffer_span(&b), "SoftHSM configuration", err);
     if (status == STATUS_OK)
-        status = init_folder_watch_tokens(f, p->tokens, err);
-    if (status == STATUS_OK && setenv("SOFTHSM2_CONF", p->softhsm_conf, 1) != 0)
-        status = error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
+        status = init_folder_watch_tokens(f, p->store, err);
     buffer_free(&b);
     return status;
 }
 
-static enum status make_key(struct plan *p, struct init_folder *f, struct error *err)
+/* A token and a key in the module, with a PIN in its file. */
+static enum status make_in(const struct module *m, struct init_plan *p, struct init_folder *f, struct error *err)
 {
-    struct module m = {0};
     struct token there;
     struct jwk jwk;
-    struct secret *pin = NULL;
-    enum status status = module_open(p->module, &m, err);
-    if (status != STATUS_OK)
+    enum status status = token_find_label(m, p->label, &there, err);
+    if (status == STATUS_OK)
+        return error_set(err, STATUS_EXISTS, "nothing was changed; choose another name",
+                         "there is a token \"%s\" already in %s", p->label, p->store != NULL ? p->store : p->module);
+    if (status != STATUS_KEY_ABSENT)
         return status;
-    status = token_find_label(&m, p->label, &there, err);
+    struct secret *pin = init_token_random_pin();
+    if (pin == NULL)
+        return no_memory(err);
+    status = init_folder_write(f, p->pin_file, secret_span(pin), "PIN file", err);
+    p->begun = status == STATUS_OK;
     if (status == STATUS_OK)
-        status =
-            error_set(err, STATUS_EXISTS, "nothing was changed; choose another name",
-                      "there is a token \"%s\" already in %s", p->label, p->tokens != NULL ? p->tokens : p->module);
-    else if (status == STATUS_KEY_ABSENT)
-        status = STATUS_OK;
-    if (status == STATUS_OK && (pin = init_token_random_pin()) == NULL)
-        status = error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
-    if (status == STATUS_OK)
-        status = init_folder_write(f, p->pin_file, secret_span(pin), "PIN file", err);
-    if (status == STATUS_OK)
-        status = init_token_make(&m, p->label, p->name, pin, &jwk, err);
+        status = init_token_make(m, p->label, p->name, pin, &jwk, err);
     secret_free(pin);
-    module_close(&m); /* before anything is taken back: it has files open */
+    if (status == STATUS_OK)
+        status = token_find_label(m, p->label, &there, err);
     if (status == STATUS_OK && jwk_thumbprint(&jwk, p->jkt) != 0)
         status = error_set(err, STATUS_INTERNAL, NULL, "the thumbprint could not be computed");
+    if (status == STATUS_OK)
+        memcpy(p->model, there.model, sizeof(p->model));
     return status;
 }
 
-static void put_option(struct buffer *b, const char *name, const char *value)
+static enum status make_token(struct init_plan *p, struct init_folder *f, struct error *err)
 {
-    buffer_put_text(b, name);
-    buffer_put_text(b, " = ");
-    buffer_put_text(b, value);
-    buffer_put_text(b, "\n");
-}
-
-static enum status write_configuration(const struct plan *p, struct init_folder *f, struct error *err)
-{
-    struct buffer b;
-    buffer_init(&b, CONFIGURATION_MAX);
-    buffer_put_text(
-        &b, "# The configuration of dpop-agent, made by \"dpop init\". A line that begins with # or ; is a comment.\n\n"
-            "[agent]\n# state-folder = ");
-    buffer_put_text(&b, p->state);
-    buffer_put_text(
-        &b, "\n# log-level = info\n\n# The key lives in this token and never leaves it; the thumbprint pins it, so "
-            "that no other key is taken for it.\n[key ");
-    buffer_put_text(&b, p->name);
-    buffer_put_text(&b, "]\n");
-    put_option(&b, "uri", p->uri);
-    put_option(&b, "pin-file", p->pin_file);
-    if (p->softhsm_conf != NULL) {
-        buffer_put_text(&b, "environment = SOFTHSM2_CONF=");
-        buffer_put_text(&b, p->softhsm_conf);
-        buffer_put_text(&b,
-                        "\n# A SoftHSM key is as safe as its token folder and its PIN file: keep both to yourself.\n");
-    }
-    put_option(&b, "thumbprint", p->jkt);
-    buffer_put_text(&b, "\n# A profile says where tokens come from and where they may go.\n# [profile work]\n# key = ");
-    buffer_put_text(&b, p->name);
-    buffer_put_text(
-        &b, "\n# issuer = https://as.example\n# client-id = app\n# client-authentication = client_secret_basic\n"
-            "# client-secret-file = /path/of/a/file/of/mode/0600\n# grant = client_credentials\n# scope = read write\n"
-            "# resource = https://api.example\n# origins = https://api.example\n");
-    enum status status = init_folder_make_parent(f, p->configuration, err);
+    struct module m = {0};
+    enum status status = prepare_store(p, f, err);
     if (status == STATUS_OK)
-        status = b.failed ? error_set(err, STATUS_NO_MEMORY, NULL, "out of memory")
-                          : init_folder_write(f, p->configuration, buffer_span(&b), "configuration", err);
-    buffer_free(&b);
+        status = module_set_environment(&p->environment, err);
+    if (status == STATUS_OK)
+        status = module_open(p->module, &m, err);
+    if (status != STATUS_OK)
+        return status;
+    status = make_in(&m, p, f, err);
+    module_close(&m); /* before anything is taken back: it has files open */
     return status;
 }
 
-static enum status run(struct plan *p, struct init_folder *f, struct error *err)
+/* A token cannot be taken back where it is not in a folder of its own: the error says what may be left. And a TPM that
+   nobody asked for need not be taken. */
+static void say_what_is_left(const struct init_request *request, const struct init_plan *p, const struct init_folder *f,
+                             struct error *err)
 {
-    enum status status = check_nothing_exists(p, err);
-    if (status == STATUS_OK)
-        status = init_folder_make(f, p->state, err);
-    if (status == STATUS_OK)
-        status = init_folder_lock(f, p->state, err);
-    if (status == STATUS_OK && p->tokens != NULL)
-        status = prepare_softhsm(p, f, err);
-    if (status == STATUS_OK)
-        status = make_key(p, f, err);
-    if (status == STATUS_OK)
-        status = write_configuration(p, f, err);
-    if (status != STATUS_OK && status != STATUS_EXISTS && p->tokens == NULL && err->next[0] == '\0')
+    size_t len = strlen(err->next);
+    if (p->kind == INIT_MODULE && p->begun)
         (void)snprintf(err->next, sizeof(err->next), "look whether the module has a token \"%s\" now, and erase it",
                        p->label);
+    if (p->kind == INIT_TPM && p->begun && init_folder_had_tokens(f))
+        (void)snprintf(err->next, sizeof(err->next),
+                       "look whether %.140s has a token \"%s\" now (tpm2_ptool), and erase it", p->store, p->label);
+    else if (p->kind == INIT_TPM && request->kind.data == NULL)
+        (void)snprintf(err->next + len, sizeof(err->next) - len, "%schoose --softhsm", len > 0 ? "; or " : "");
+    text_clean(err->next); /* it may have been cut within a character */
+}
+
+static enum status run(const struct init_request *request, struct init_plan *p, const struct secret *pin,
+                       struct init_folder *f, struct error *err)
+{
+    struct init_given given = {.open = false};
+    enum status status = init_folder_make(f, p->state, err);
+    if (status == STATUS_OK)
+        status = init_folder_lock(f, p->state, err);
+    if (status == STATUS_OK && p->kind == INIT_TOKEN)
+        status = init_given_open(&given, p, pin, request->keep_pin, f, err);
+    else if (status == STATUS_OK)
+        status = make_token(p, f, err);
+    if (status == STATUS_OK)
+        status = init_plan_write(p, f, err);
+    init_given_close(&given, status != STATUS_OK);
+    if (status != STATUS_OK && status != STATUS_EXISTS)
+        say_what_is_left(request, p, f, err);
     return status;
 }
 
-static enum status serve_init(const struct config *config, const char *configuration, const struct frame *frame,
-                              struct buffer *out, struct error *err)
+/* The PIN comes as a descriptor, never in a message. An empty one would be counted by the token as a wrong one. */
+static enum status read_pin(struct channel *channel, struct secret **out, struct error *err)
+{
+    int fd = channel_take_descriptor(channel);
+    if (fd < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the PIN's descriptor did not come");
+    enum status status = secret_read_descriptor(fd, "PIN", LIMIT_PIN, out, err);
+    (void)close(fd);
+    if (status == STATUS_OK && (*out)->len == 0) {
+        secret_free(*out);
+        *out = NULL;
+        status = error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the PIN is empty");
+    }
+    return status;
+}
+
+static void answer_init(const struct server *s, const struct init_plan *p, const struct init_choice *choice)
+{
+    struct init_answer answer = {
+        .uri = span_text(p->uri),
+        .jkt = span_text(p->jkt),
+        .configuration = span_text(p->configuration),
+        .token_folder = span_text(p->store != NULL ? p->store : ""),
+        .pin_file = p->pin_kept ? span_text(p->pin_file) : (struct span){0},
+        .reason = span_text(choice->reason),
+        .model = p->model[0] != '\0' ? span_text(p->model) : (struct span){0},
+    };
+    message_put_frame(&s->channel->out, INTERNAL_INIT | OPERATION_ANSWER, s->frame->request, &message_init_answer,
+                      &answer);
+    log_info("init: key \"%s\" and %s: %s", p->name, p->configuration, choice->reason);
+}
+
+static enum status serve_init(const struct server *s, struct error *err)
 {
     struct init_request request;
     struct init_folder folder;
-    struct plan plan = {0};
+    struct init_plan plan = {.configuration = NULL};
+    struct init_choice choice = {.module = NULL};
+    struct secret *pin = NULL;
     init_folder_open(&folder);
-    enum status status = message_take(frame->fields, &message_init_request, &request, sizeof(request), err);
+    enum status status = message_take(s->frame->fields, &message_init_request, &request, sizeof(request), err);
+    if (status == STATUS_OK && request.pin)
+        status = read_pin(s->channel, &pin, err);
     if (status == STATUS_OK)
-        status = make_plan(&request, config->agent.state_folder, configuration, &plan, err);
+        status = init_plan_name(&request, s->config->agent.state_folder, s->configuration, &plan, err);
     if (status == STATUS_OK)
-        status = run(&plan, &folder, err);
+        status = check_nothing_exists(&plan, err);
+    if (status == STATUS_OK)
+        status = init_choice_make(&request, &init_choice_machine, &choice, err);
+    if (status == STATUS_OK)
+        status = init_plan_complete(&request, &choice, &init_choice_machine, &plan, err);
+    if (status == STATUS_OK)
+        status = run(&request, &plan, pin, &folder, err);
+    secret_free(pin);
     init_folder_close(&folder, status != STATUS_OK);
-    if (status == STATUS_OK) {
-        struct init_answer answer = {span_text(plan.uri), span_text(plan.jkt), span_text(configuration),
-                                     span_text(plan.tokens != NULL ? plan.tokens : ""), span_text(plan.pin_file)};
-        message_put_frame(out, INTERNAL_INIT | OPERATION_ANSWER, frame->request, &message_init_answer, &answer);
-        log_info("init: made key \"%s\" in token \"%s\" and %s", plan.name, plan.label, configuration);
-    }
-    plan_free(&plan);
+    if (status == STATUS_OK)
+        answer_init(s, &plan, &choice);
+    init_plan_free(&plan);
+    init_choice_free(&choice);
     return status;
 }
 
-static enum status serve_add_profile(const struct config *config, const char *configuration, config_checker check,
-                                     const struct frame *frame, struct buffer *out, struct error *err)
+static enum status serve_add_profile(const struct server *s, struct error *err)
 {
     struct add_profile request;
     struct init_profile made = {NULL};
-    enum status status = message_take(frame->fields, &message_add_profile, &request, sizeof(request), err);
+    enum status status = message_take(s->frame->fields, &message_add_profile, &request, sizeof(request), err);
     if (status == STATUS_OK)
-        status = init_profile_add(&request, configuration, config->agent.state_folder, check, &made, err);
+        status = init_profile_add(&request, s->configuration, s->config->agent.state_folder, s->check, &made, err);
     if (status == STATUS_OK) {
-        struct profile_added answer = {span_text(configuration), span_text(made.secret_file)};
-        message_put_frame(out, INTERNAL_ADD_PROFILE | OPERATION_ANSWER, frame->request, &message_profile_added, &answer);
-        log_info("init: added [profile %.*s] to %s", (int)request.name.len, (const char *)request.name.data, configuration);
+        struct profile_added answer = {span_text(s->configuration), span_text(made.secret_file)};
+        message_put_frame(&s->channel->out, INTERNAL_ADD_PROFILE | OPERATION_ANSWER, s->frame->request,
+                          &message_profile_added, &answer);
+        log_info("init: added [profile %.*s] to %s", (int)request.name.len, (const char *)request.name.data,
+                 s->configuration);
     }
     init_profile_free(&made);
     return status;
 }
 
-static enum status serve(const struct config *config, const char *configuration, config_checker check,
-                         const struct frame *frame, struct buffer *out, struct error *err)
+static enum status answer_keys(const struct server *s, const struct strings *profiles, const char *what,
+                               struct span name, struct error *err)
 {
-    if (frame->operation == INTERNAL_INIT)
-        return serve_init(config, configuration, frame, out, err);
-    if (frame->operation == INTERNAL_ADD_PROFILE)
-        return serve_add_profile(config, configuration, check, frame, out, err);
-    return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "init does not know operation %u", frame->operation);
+    struct span *names = calloc(profiles->count + 1, sizeof(*names));
+    if (names == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < profiles->count; i++)
+        names[i] = span_text(profiles->items[i]);
+    struct keys_changed answer = {.configuration = span_text(s->configuration),
+                                  .profiles = {.items = names, .count = profiles->count}};
+    message_put_frame(&s->channel->out, s->frame->operation | OPERATION_ANSWER, s->frame->request,
+                      &message_keys_changed, &answer);
+    log_info("init: %s [key %.*s] in %s", what, (int)name.len, (const char *)name.data, s->configuration);
+    free(names);
+    return STATUS_OK;
 }
 
-int init_main(const struct config *config, const char *configuration_path, config_checker check, struct channel *channel)
+static enum status serve_keys(const struct server *s, struct error *err)
+{
+    struct init_keys_place place = {s->configuration, s->config->agent.state_folder, s->check, time(NULL)};
+    union {
+        struct add_key add;
+        struct remove_key remove;
+        struct switch_key change;
+    } request;
+    struct strings profiles = {NULL, 0};
+    struct span fields = s->frame->fields;
+    enum status status;
+    if (s->frame->operation == INTERNAL_ADD_KEY) {
+        status = message_take(fields, &message_add_key, &request.add, sizeof(request.add), err);
+        if (status == STATUS_OK)
+            status = init_keys_add(&request.add, &place, err);
+        return status == STATUS_OK ? answer_keys(s, &profiles, "added", request.add.name, err) : status;
+    }
+    if (s->frame->operation == INTERNAL_SWITCH_KEY) {
+        status = message_take(fields, &message_switch_key, &request.change, sizeof(request.change), err);
+        if (status == STATUS_OK)
+            status = init_keys_switch(&request.change, &place, err);
+        return status == STATUS_OK ? answer_keys(s, &profiles, "switched", request.change.name, err) : status;
+    }
+    status = message_take(fields, &message_remove_key, &request.remove, sizeof(request.remove), err);
+    if (status == STATUS_OK)
+        status = init_keys_remove(&request.remove, &place, &profiles, err);
+    if (status == STATUS_OK)
+        status = answer_keys(s, &profiles, request.remove.check ? "looked at" : "removed", request.remove.name, err);
+    init_keys_free(&profiles);
+    return status;
+}
+
+static enum status serve(const struct server *s, struct error *err)
+{
+    switch (s->frame->operation) {
+    case INTERNAL_INIT:
+        return serve_init(s, err);
+    case INTERNAL_ADD_PROFILE:
+        return serve_add_profile(s, err);
+    case INTERNAL_ADD_KEY:
+    case INTERNAL_REMOVE_KEY:
+    case INTERNAL_SWITCH_KEY:
+        return serve_keys(s, err);
+    default:
+        return error_set(err, STATUS_UNKNOWN_OPERATION, NULL, "init does not know operation %u", s->frame->operation);
+    }
+}
+
+int init_main(const struct config *config, const char *configuration_path, config_checker check,
+              struct channel *channel)
 {
     struct frame frame;
     struct error err = {0};
+    struct server server = {config, configuration_path, check, channel, &frame};
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     if (channel_read(channel, &frame) != 1)
         return EXIT_SUCCESS;
-    enum status status = sodium_init() < 0 ? error_set(&err, STATUS_INTERNAL, NULL, "libsodium does not start")
-                                           : serve(config, configuration_path, check, &frame, &channel->out, &err);
+    enum status status =
+        sodium_init() < 0 ? error_set(&err, STATUS_INTERNAL, NULL, "libsodium does not start") : serve(&server, &err);
     if (status != STATUS_OK) {
         log_warning("init: %s", err.message);
         messages_put_error(&channel->out, frame.request, &err);

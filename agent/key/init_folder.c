@@ -33,17 +33,18 @@ static bool was_before(const struct init_folder *f, const char *name)
     return false;
 }
 
-/* Removes the files in a folder, then the folder; a SoftHSM token is one level deep. */
+/* Removes a file (the TPM's store), or the files in a folder, then the folder; a SoftHSM token is one level deep. */
 static void remove_token(const char *path)
 {
-    DIR *dir = opendir(path);
+    DIR *dir = unlink(path) != 0 ? opendir(path) : NULL;
     struct dirent *entry;
     while (dir != NULL && (entry = readdir(dir)) != NULL)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    if (dir != NULL)
+    if (dir != NULL) {
         (void)closedir(dir);
-    (void)rmdir(path);
+        (void)rmdir(path);
+    }
 }
 
 static void remove_new_tokens(const struct init_folder *f)
@@ -224,4 +225,12 @@ enum status init_folder_watch_tokens(struct init_folder *f, const char *path, st
     f->tokens = failed ? NULL : strdup(path);
     return f->tokens != NULL ? STATUS_OK
                              : error_set(err, STATUS_NO_MEMORY, NULL, "token folder %s: out of memory", path);
+}
+
+bool init_folder_had_tokens(const struct init_folder *f)
+{
+    for (size_t i = 0; i < f->tokens_before_count; i++)
+        if (strcmp(f->tokens_before[i], ".") != 0 && strcmp(f->tokens_before[i], "..") != 0)
+            return true;
+    return false;
 }

@@ -16,7 +16,7 @@ struct init_folder {
     char *made[INIT_FOLDER_MAX_MADE]; /* in their order */
     size_t count;
     int lock;            /* of the state folder; -1: not held */
-    char *tokens;        /* SoftHSM's folder; NULL: not in use */
+    char *tokens;        /* SoftHSM's folder or the TPM's store; NULL: not in use */
     char **tokens_before; /* what was in it */
     size_t tokens_before_count;
 };
@@ -36,7 +36,8 @@ enum status init_folder_write(struct init_folder *f, const char *path, struct sp
 /* As init_folder_write, but a file with just this content may be there already. */
 enum status init_folder_write_same(struct init_folder *f, const char *path, struct span content, const char *what,
                                    struct error *err) MUST_CHECK;
-/* Token folders that appear in `path`, which must be ours alone, are from now on this run's. */
+/* What appears in `path`, which must be ours alone, is from now on this run's: token folders, or a store's files. */
 enum status init_folder_watch_tokens(struct init_folder *f, const char *path, struct error *err) MUST_CHECK;
+bool init_folder_had_tokens(const struct init_folder *f); /* something was there before */
 
 #endif

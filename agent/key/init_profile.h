@@ -1,10 +1,10 @@
 /*
- * A new profile for the configuration (INTERNAL_ADD_PROFILE, for `dpop register`): the existing text byte for byte, and a
- * section behind it; a client secret and what RFC 7592 needs in files of their own beside it.
+ * A new profile for the configuration (INTERNAL_ADD_PROFILE, for `dpop register`): the existing text byte for byte, and
+ * a section behind it; a client secret and what RFC 7592 needs in files of their own beside it.
  *
- * The configuration is replaced in one step, by a file with the same owner and mode, and last: it never names a secret that
- * is not there. The new text has been parsed and checked as a whole before. Whatever fails takes back what was made, and
- * whoever is killed in between leaves the old configuration.
+ * The configuration is replaced in one step, by a file with the same owner and mode, and last: it never names a secret
+ * that is not there. The new text has been parsed and checked as a whole before. Whatever fails takes back what was
+ * made, and whoever is killed in between leaves the old configuration.
  */
 #ifndef KEY_INIT_PROFILE_H
 #define KEY_INIT_PROFILE_H

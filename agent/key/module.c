@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,11 +27,25 @@ enum status module_set_environment(const struct strings *environment, struct err
     return STATUS_OK;
 }
 
+bool module_is_tpm(const struct module *m)
+{
+    return m->path != NULL && strstr(m->path, "tpm2_pkcs11") != NULL;
+}
+
 enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err)
 {
     enum status status = ckr_status(rv);
-    return error_set(err, status, status == STATUS_KEY_ABSENT ? "plug the token in" : NULL, "%s in %s: %s", call, m->path,
-                     ckr_text(rv).text);
+    char look[256];
+    (void)snprintf(look, sizeof(look),
+                   "the agent tries again by itself; if it stays, look at the token: pkcs11-tool --module %.80s -O",
+                   m->path != NULL ? m->path : "…");
+    const char *next = status == STATUS_KEY_ABSENT && rv != CKR_USER_NOT_LOGGED_IN ? "plug the token in" : look;
+    if (module_is_tpm(m) && ckr_rung(rv) == CKR_RUNG_PROCESS)
+        next = "look whether /dev/tpmrm0 is there and the agent's user may open it, or whether the resource manager "
+               "(tpm2-abrmd) runs; the agent tries again by itself";
+    if (m->failed != NULL)
+        *m->failed = rv;
+    return error_set(err, status, next, "%s in %s: %s", call, m->path, ckr_text(rv).text);
 }
 
 /* p11-kit's "unmanaged": calls go straight to the module, and nobody else in this process uses it. */
@@ -46,7 +61,9 @@ static enum status load_path(const char *path, struct module *m, struct error *e
                          "module %s: %s", path, reason != NULL ? reason : "cannot be loaded");
     }
     m->path = strdup(path);
-    return m->path != NULL ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module %s: out of memory", path);
+    m->failed = calloc(1, sizeof(*m->failed));
+    return m->path != NULL && m->failed != NULL
+               ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module %s: out of memory", path);
 }
 
 /* All registered modules are loaded to find the one; none but that one is initialised, and the others are let go. */
@@ -64,7 +81,19 @@ static enum status load_name(const char *name, struct module *m, struct error *e
                          "module \"%s\" is not registered with p11-kit", name);
     m->f = found;
     m->path = p11_kit_module_get_filename(found);
-    return m->path != NULL ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module \"%s\": out of memory", name);
+    m->failed = calloc(1, sizeof(*m->failed));
+    return m->path != NULL && m->failed != NULL
+               ? STATUS_OK : error_set(err, STATUS_NO_MEMORY, NULL, "module \"%s\": out of memory", name);
+}
+
+/* tpm2-pkcs11 reaches for the TPM here: one that is not there is its commonest failure, and says no more. */
+static enum status initialize_failed(const struct module *m, CK_RV rv, struct error *err)
+{
+    enum status status = module_failed(m, "C_Initialize", rv, err);
+    struct error what = *err;
+    if (module_is_tpm(m) && (rv == CKR_GENERAL_ERROR || rv == CKR_FUNCTION_FAILED || rv == CKR_DEVICE_ERROR))
+        status = error_set(err, STATUS_KEY_ABSENT, what.next, "the TPM cannot be reached: %s", what.message);
+    return status;
 }
 
 static enum status initialize(struct module *m, enum status loaded, struct module *out, struct error *err)
@@ -73,7 +102,7 @@ static enum status initialize(struct module *m, enum status loaded, struct modul
     if (status == STATUS_OK) {
         CK_RV rv = p11_kit_module_initialize(m->f);
         if (rv != CKR_OK)
-            status = module_failed(m, "C_Initialize", rv, err);
+            status = initialize_failed(m, rv, err);
         else
             m->initialized = true;
     }
@@ -120,5 +149,6 @@ void module_close(struct module *m)
         p11_kit_module_release(m->f);
     (void)alarm(0);
     free(m->path);
+    free(m->failed);
     *m = (struct module){0};
 }

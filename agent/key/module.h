@@ -15,6 +15,7 @@
 struct module {
     CK_FUNCTION_LIST *f; /* NULL: not loaded */
     char *path;          /* of the shared object */
+    CK_RV *failed;       /* what module_failed was told last: where the cure begins (heal.h) */
     bool initialized;
 };
 
@@ -22,9 +23,12 @@ struct module {
 enum status module_set_environment(const struct strings *environment, struct error *err) MUST_CHECK;
 enum status module_open(const char *path, struct module *out, struct error *err) MUST_CHECK;
 enum status module_open_uri(const struct uri *uri, struct module *out, struct error *err) MUST_CHECK;
-/* Loads and does not initialise: that, and finalising, is then another library's part in this process (net/tls_key.c). */
+/* Loads and does not initialise: that, and finalising, is then another library's part in this process
+   (net/tls_key.c). */
 enum status module_load_uri(const struct uri *uri, struct module *out, struct error *err) MUST_CHECK;
 void module_close(struct module *m);
+
+bool module_is_tpm(const struct module *m); /* tpm2-pkcs11, whose failures have causes of their own */
 
 /* Fills an error for a call of the module that failed: status from `rv`, "C_Sign in /x.so: CKR_…". */
 enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err);

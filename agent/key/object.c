@@ -3,14 +3,15 @@
 
 #include "ckr.h"
 #include "messages.h"
+#include "public_key.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ID_MAX 128
-#define POINT_MAX 256
+#define PARAMS_MAX 256
 #define LISTING_SIZE 320
+#define NEXT_LIES "the agent opens the token anew by itself; if it stays, the module or the token is broken"
 #define INSIDE "make the key inside the token, for example with dpop init"
 
 /* prime256v1, as RFC 5480 names it: OBJECT IDENTIFIER 1.2.840.10045.3.1.7 */
@@ -18,10 +19,8 @@ static const uint8_t p256_params[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 
 
 /* What there is to know about a private key before it is used. Attributes that the token has not are not "known". */
 struct facts {
-    uint8_t id[ID_MAX];
-    size_t id_len;
     CK_KEY_TYPE type;
-    uint8_t params[POINT_MAX];
+    uint8_t params[PARAMS_MAX];
     size_t params_len;
     uint32_t known, set; /* KEY_* */
 };
@@ -58,7 +57,22 @@ int object_attribute(const struct module *m, CK_SESSION_HANDLE session, CK_OBJEC
     return 0;
 }
 
-static void read_facts(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle, struct facts *out)
+/* What the object does not have, or does not tell, is no failure: it is judged. */
+static CK_RV read_fact(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle,
+                       CK_ATTRIBUTE_TYPE type,
+                       void *out, size_t size, size_t *len)
+{
+    CK_ATTRIBUTE a = {type, out, size};
+    CK_RV rv = m->f->C_GetAttributeValue(session, handle, &a, 1);
+    *len = 0;
+    if (rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_SENSITIVE || rv == CKR_BUFFER_TOO_SMALL)
+        return CKR_OK;
+    if (rv == CKR_OK && a.ulValueLen <= size)
+        *len = a.ulValueLen;
+    return rv;
+}
+
+static CK_RV read_facts(const struct module *m, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE handle, struct facts *out)
 {
     static const struct {
         CK_ATTRIBUTE_TYPE type;
@@ -71,20 +85,20 @@ static void read_facts(const struct module *m, CK_SESSION_HANDLE session, CK_OBJ
     };
     size_t len;
     *out = (struct facts){.type = CK_UNAVAILABLE_INFORMATION};
-    if (object_attribute(m, session, handle, CKA_ID, out->id, sizeof(out->id), &out->id_len) != 0)
-        out->id_len = 0;
-    if (object_attribute(m, session, handle, CKA_KEY_TYPE, &out->type, sizeof(out->type), &len) != 0 ||
-        len != sizeof(out->type))
+    CK_RV rv = read_fact(m, session, handle, CKA_KEY_TYPE, &out->type, sizeof(out->type), &len);
+    if (rv == CKR_OK && len != sizeof(out->type))
         out->type = CK_UNAVAILABLE_INFORMATION;
-    if (object_attribute(m, session, handle, CKA_EC_PARAMS, out->params, sizeof(out->params), &out->params_len) != 0)
-        out->params_len = 0;
-    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+    if (rv == CKR_OK)
+        rv = read_fact(m, session, handle, CKA_EC_PARAMS, out->params, sizeof(out->params), &out->params_len);
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]) && rv == CKR_OK; i++) {
         CK_BBOOL value;
-        if (object_attribute(m, session, handle, flags[i].type, &value, sizeof(value), &len) != 0 || len != sizeof(value))
+        rv = read_fact(m, session, handle, flags[i].type, &value, sizeof(value), &len);
+        if (rv != CKR_OK || len != sizeof(value))
             continue;
         out->known |= flags[i].bit;
         out->set |= value != CK_FALSE ? flags[i].bit : 0;
     }
+    return rv;
 }
 
 /* The requirements, in the order in which they are reported. What the token does not say counts against the key. */
@@ -110,9 +124,6 @@ static enum status judge(const struct facts *facts, bool allow_imported, struct 
         memcmp(facts->params, p256_params, sizeof(p256_params)) != 0)
         return error_set(err, STATUS_KEY_UNFIT, "make an EC key on the curve prime256v1 (P-256)",
                          "the key is not a P-256 key (%s)", facts->type == CKK_EC ? "another curve" : "another type");
-    if (facts->set & KEY_ALWAYS_AUTHENTICATE)
-        return error_set(err, STATUS_KEY_UNFIT, "use a key without CKA_ALWAYS_AUTHENTICATE",
-                         "the key wants its PIN for every signature (CKA_ALWAYS_AUTHENTICATE), which is not supported");
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         bool known = (facts->known & rules[i].bit) != 0, value = (facts->set & rules[i].bit) != 0;
         if ((known && value == rules[i].wanted) || (rules[i].may_be_imported && allow_imported))
@@ -123,39 +134,12 @@ static enum status judge(const struct facts *facts, bool allow_imported, struct 
     return STATUS_OK;
 }
 
-static enum status read_public(const struct module *m, CK_SESSION_HANDLE session, const struct facts *facts,
-                               struct jwk *out, struct error *err)
-{
-    CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-    CK_KEY_TYPE type = CKK_EC;
-    uint8_t id[ID_MAX], point[POINT_MAX];
-    size_t len;
-    struct object_found found;
-    memcpy(id, facts->id, facts->id_len);
-    CK_ATTRIBUTE attributes[] = {
-        {CKA_CLASS, &class, sizeof(class)}, {CKA_KEY_TYPE, &type, sizeof(type)}, {CKA_ID, id, facts->id_len}};
-    if (facts->id_len == 0)
-        return error_set(err, STATUS_KEY_UNFIT, "give the private and the public key object the same CKA_ID",
-                         "the key has no CKA_ID to find its public key by");
-    enum status status = object_search(m, session, attributes, 3, &found, err);
-    if (status != STATUS_OK)
-        return status;
-    if (found.count != 1)
-        return error_set(err, STATUS_KEY_UNFIT,
-                         "have exactly one public key object with the private key's CKA_ID in the token",
-                         "the token has %s public key object for the key", found.count == 0 ? "no" : "more than one");
-    if (object_attribute(m, session, found.handles[0], CKA_EC_POINT, point, sizeof(point), &len) != 0 ||
-        jwk_from_point(span_of(point, len), out) != 0)
-        return error_set(err, STATUS_KEY_UNFIT, NULL, "the public key object's CKA_EC_POINT is no point of P-256");
-    return STATUS_OK;
-}
-
 static void list_candidates(const struct module *m, CK_SESSION_HANDLE session, const struct object_found *found,
                             char listing[LISTING_SIZE])
 {
     listing[0] = '\0';
     for (CK_ULONG i = 0; i < found->count; i++) {
-        uint8_t id[ID_MAX], label[64];
+        uint8_t id[OBJECT_ID_MAX], label[64];
         char hex[2 * 20 + 1] = "", text[65];
         size_t len = 0, at = strlen(listing);
         if (object_attribute(m, session, found->handles[i], CKA_LABEL, label, sizeof(label), &len) != 0)
@@ -198,25 +182,65 @@ static enum status find_private(const struct module *m, CK_SESSION_HANDLE sessio
     return STATUS_OK;
 }
 
+/* What tells objects apart. */
+static CK_RV read_names(const struct module *m, CK_SESSION_HANDLE session, struct object *o)
+{
+    CK_RV rv = read_fact(m, session, o->handle, CKA_ID, o->id, sizeof(o->id), &o->id_len);
+    return rv == CKR_OK ? read_fact(m, session, o->handle, CKA_LABEL, o->label, sizeof(o->label), &o->label_len) : rv;
+}
+
+enum status object_check(const struct module *m, CK_SESSION_HANDLE session, const struct object *o, struct error *err)
+{
+    struct object now = {.handle = o->handle};
+    CK_RV rv = read_names(m, session, &now);
+    if (rv != CKR_OK)
+        return module_failed(m, "C_GetAttributeValue", rv, err);
+    if (now.id_len == o->id_len && now.label_len == o->label_len && memcmp(now.id, o->id, o->id_len) == 0 &&
+        memcmp(now.label, o->label, o->label_len) == 0)
+        return STATUS_OK;
+    return module_failed(m, "another object has the key's handle", CKR_KEY_HANDLE_INVALID, err);
+}
+
 enum status object_find(const struct module *m, CK_SESSION_HANDLE session, const struct uri *uri, bool allow_imported,
-                        struct object *out, struct error *err)
+                        const struct secret *pin, struct object *out, struct error *err)
 {
     const uint32_t inside = KEY_LOCAL | KEY_NEVER_EXTRACTABLE | KEY_ALWAYS_SENSITIVE;
-    struct object o;
+    struct object o = {0};
     struct facts facts;
     enum status status = find_private(m, session, uri, &o.handle, err);
     if (status != STATUS_OK)
         return status;
-    read_facts(m, session, o.handle, &facts);
+    CK_RV rv = read_facts(m, session, o.handle, &facts);
+    if (rv == CKR_OK)
+        rv = read_names(m, session, &o);
+    if (rv != CKR_OK)
+        return module_failed(m, "C_GetAttributeValue", rv, err);
     status = judge(&facts, allow_imported, err);
-    if (status == STATUS_OK)
-        status = read_public(m, session, &facts, &o.jwk, err);
     if (status != STATUS_OK)
         return status;
+    if ((facts.set & KEY_ALWAYS_AUTHENTICATE) && pin == NULL)
+        return error_set(err, STATUS_KEY_UNFIT, "use a key without CKA_ALWAYS_AUTHENTICATE",
+                         "the key wants a PIN for every signature (CKA_ALWAYS_AUTHENTICATE), and there is none");
     o.attributes = facts.set;
     o.imported = (facts.set & inside) != inside;
-    *out = o;
-    return STATUS_OK;
+    o.pin = (facts.set & KEY_ALWAYS_AUTHENTICATE) ? pin : NULL;
+    status = public_key_find(m, session, &o, &o.jwk, err);
+    if (status == STATUS_OK)
+        *out = o;
+    return status;
+}
+
+/* A key with CKA_ALWAYS_AUTHENTICATE wants the PIN again between C_SignInit and C_Sign. */
+static enum status authenticate(const struct module *m, CK_SESSION_HANDLE session, const struct object *o,
+                                struct error *err)
+{
+    CK_RV rv = o->pin == NULL ? CKR_OK : m->f->C_Login(session, CKU_CONTEXT_SPECIFIC, o->pin->data, o->pin->len);
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+        return STATUS_OK;
+    enum status status = module_failed(m, "C_Login for one signature", rv, err);
+    if (ckr_pin_refused(rv) || rv == CKR_PIN_LOCKED)
+        status = err->status = STATUS_KEY_LOCKED;
+    return status;
 }
 
 enum status object_sign(const struct module *m, CK_SESSION_HANDLE session, const struct object *o,
@@ -229,15 +253,19 @@ enum status object_sign(const struct module *m, CK_SESSION_HANDLE session, const
     CK_RV rv = m->f->C_SignInit(session, &mechanism, o->handle);
     if (rv != CKR_OK)
         return module_failed(m, "C_SignInit", rv, err);
+    enum status status = authenticate(m, session, o, err);
+    if (status != STATUS_OK)
+        return status;
     rv = m->f->C_Sign(session, data, sizeof(data), out, &len);
     if (rv != CKR_OK)
         return module_failed(m, "C_Sign", rv, err);
     if (len != JWK_SIGNATURE_SIZE)
-        return error_set(err, STATUS_KEY_FAILED, NULL, "C_Sign in %s: the signature has %lu bytes, not %d", m->path,
+        return error_set(err, STATUS_KEY_FAILED, NEXT_LIES, "C_Sign in %s: the signature has %lu bytes, not %d",
+                         m->path,
                          (unsigned long)len, JWK_SIGNATURE_SIZE);
     if (sodium_is_zero(out, JWK_SIGNATURE_SIZE / 2) ||
         sodium_is_zero(out + JWK_SIGNATURE_SIZE / 2, JWK_SIGNATURE_SIZE / 2))
-        return error_set(err, STATUS_KEY_FAILED, NULL, "C_Sign in %s: the signature is zero", m->path);
+        return error_set(err, STATUS_KEY_FAILED, NEXT_LIES, "C_Sign in %s: the signature is zero", m->path);
     memcpy(signature, out, JWK_SIGNATURE_SIZE);
     return STATUS_OK;
 }

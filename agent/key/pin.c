@@ -2,35 +2,26 @@
 #include "pin.h"
 
 #include "ckr.h"
-#include "internal.h"
-#include "secret.h"
+#include "seal_pin.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
-#define TOKEN_ID_MAX (PIN_PATH_MAX + 64)
-#define NEXT_PATH_MAX 220 /* of a path in an error's next step */
+#define NEXT_SIZE 256
+#define NEXT_PATH_MAX 150 /* of a path in an error's next step */
+#define NEXT_TPM "tpm2_dictionarylockout --clear-lockout, or wait: the agent tries again every 5 minutes"
+#define NEXT_TOKEN "unblock the PIN with the token's own tool; the agent tries again every 5 minutes, or at dpop unlock"
 
-/* One log-in: everything its steps share. */
-struct attempt {
-    const struct pin_source *source;
-    struct channel *channel;
-    uint32_t request;
-    char token_id[TOKEN_ID_MAX];
-    uint8_t salt[PIN_SALT_SIZE];
-    struct list refused, trying; /* they live in the channel's buffer: until the next message */
-    uint8_t verifier[PIN_VERIFIER_SIZE];
-};
-
-enum status pin_source_init(const struct key_config *key, const struct uri *uri, struct pin_source *out,
-                            struct error *err)
+enum status pin_source_init(const struct key_config *key, const uint8_t *pin_key, const struct uri *uri,
+                            struct pin_source *out, struct error *err)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
-    struct pin_source source = {.file = key->pin_file, .credential = key->pin_credential};
+    struct pin_source source = {
+        .key_name = key->name, .pin_key = pin_key, .file = key->pin_file, .credential = key->pin_credential};
     int n = 0;
     if (uri->pin_file != NULL && (source.file != NULL || source.credential != NULL))
         return error_set(err, STATUS_CONFIGURATION, "keep one of them",
@@ -48,6 +39,15 @@ enum status pin_source_init(const struct key_config *key, const struct uri *uri,
     return STATUS_OK;
 }
 
+void pin_drop(struct pin_source *source)
+{
+    secret_free(source->pin);
+    source->pin = NULL;
+    wipe(source->verifier, sizeof(source->verifier));
+}
+
+/* --- the file --- */
+
 static struct pin_stamp look(const char *path)
 {
     struct stat st;
@@ -56,163 +56,159 @@ static struct pin_stamp look(const char *path)
     return (struct pin_stamp){0, st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
 }
 
-static bool same(struct pin_stamp a, struct pin_stamp b)
+bool pin_file_changed(const struct pin_source *source, bool *written)
 {
-    return a.error == b.error && a.device == b.device && a.inode == b.inode && a.size == b.size &&
-           a.modified.tv_sec == b.modified.tv_sec && a.modified.tv_nsec == b.modified.tv_nsec &&
-           a.changed.tv_sec == b.changed.tv_sec && a.changed.tv_nsec == b.changed.tv_nsec;
+    struct pin_stamp a = source->stamp, b = look(source->path);
+    if (source->path[0] == '\0')
+        return false;
+    *written = a.error != b.error || a.device != b.device || a.inode != b.inode || a.size != b.size ||
+               a.modified.tv_sec != b.modified.tv_sec || a.modified.tv_nsec != b.modified.tv_nsec;
+    return *written || a.changed.tv_sec != b.changed.tv_sec || a.changed.tv_nsec != b.changed.tv_nsec;
 }
 
-bool pin_wait(const struct pin_source *source, struct channel *channel)
+static bool configured(const struct pin_source *source)
 {
-    for (;;) {
-        struct pollfd p = {.fd = channel->fd, .events = POLLIN};
-        struct frame ignored;
-        int n = poll(&p, 1, source->path[0] != '\0' ? PIN_POLL_MS : -1);
-        if (n > 0 && channel_fill(channel) != 1)
-            return false;
-        while (n > 0 && channel_take(channel, &ignored) == 1)
-            ;
-        if (source->path[0] != '\0' && !same(source->stamp, look(source->path)))
-            return true;
-    }
+    return source->file != NULL || source->credential != NULL;
 }
 
-/* Waits for the next answer. What else the front sends is for whoever asked to be told, and otherwise not expected. */
-static int read_answer(const struct attempt *a, struct frame *answer)
+enum status pin_read_file(const struct pin_source *source, struct secret **out, struct error *err)
 {
-    for (;;) {
-        int r = channel_read(a->channel, answer);
-        bool request = r > 0 && answer->operation != OPERATION_ERROR && !(answer->operation & OPERATION_ANSWER);
-        if (!request || a->source->meanwhile == NULL)
-            return r;
-        a->source->meanwhile(a->source->context, answer);
-    }
+    return secret_read(source->file, source->credential, "PIN", PIN_MAX, out, err);
 }
 
-/* Sends a message and waits for its answer. */
-static enum status exchange(struct attempt *a, uint16_t operation, const struct message *m, const void *in,
-                            struct frame *answer, struct error *err)
+/* Names the state of the source, so that the store can tell whether what is there now was accepted before. Nothing of
+   the PIN goes into it: who steals the disk must not be able to try PINs on it. A credential is made anew at each
+   start. */
+static void name_file(const struct pin_source *source, uint8_t out[PIN_SOURCE_SIZE])
 {
-    message_put_frame(&a->channel->out, operation, ++a->request, m, in);
-    int r = channel_flush(a->channel) == 0 ? read_answer(a, answer) : 0;
-    if (r == 0)
-        return error_set(err, STATUS_AGENT_UNREACHABLE, NULL, "the front is gone");
-    if (r > 0 && answer->request == a->request && answer->operation == (operation | OPERATION_ANSWER))
-        return STATUS_OK;
-    if (r > 0 && answer->operation == OPERATION_ERROR && messages_take_error(answer->fields, err) == STATUS_OK &&
-        err->status != STATUS_OK)
-        return err->status;
-    return error_set(err, STATUS_AGENT_MISBEHAVED, NULL, "an unexpected message came while the PIN was asked about");
+    const struct pin_stamp *s = &source->stamp;
+    char text[PIN_PATH_MAX + 256];
+    int n = source->credential != NULL
+                ? snprintf(text, sizeof(text), "credential %s %lld", source->credential, (long long)s->size)
+                : snprintf(text, sizeof(text), "file %llu %llu %lld %lld.%09ld %s", (unsigned long long)s->device,
+                           (unsigned long long)s->inode, (long long)s->size, (long long)s->modified.tv_sec,
+                           s->modified.tv_nsec, source->path);
+    (void)crypto_generichash(out, PIN_SOURCE_SIZE, (const uint8_t *)text, n > 0 ? (unsigned int)n : 0, NULL, 0);
 }
 
-static enum status load(struct attempt *a, struct error *err)
+static void name_kept(struct span sealed, uint8_t out[PIN_SOURCE_SIZE])
 {
-    struct pin_load in = {.token_id = span_text(a->token_id)};
-    struct pin_records records;
-    struct frame answer;
-    enum status status = exchange(a, INTERNAL_PIN_LOAD, &message_pin_load, &in, &answer, err);
-    if (status == STATUS_OK)
-        status = message_take(answer.fields, &message_pin_records, &records, sizeof(records), err);
-    if (status != STATUS_OK)
-        return status;
-    if (records.salt.len != sizeof(a->salt))
-        return error_set(err, STATUS_AGENT_MISBEHAVED, NULL, "the store's salt has %zu bytes", records.salt.len);
-    for (size_t i = 0; i < sizeof(a->salt); i++)
-        a->salt[i] = records.salt.data[i];
-    a->refused = records.refused;
-    a->trying = records.trying;
-    return STATUS_OK;
+    (void)crypto_generichash(out, PIN_SOURCE_SIZE, sealed.data, sealed.len, NULL, 0);
 }
 
-static enum status record(struct attempt *a, enum pin_verdict verdict, struct error *err)
+/* --- reasons --- */
+
+static const char *next_pin(const struct pin_source *source, char next[NEXT_SIZE])
 {
-    struct pin_record in = {span_text(a->token_id), span_of(a->verifier, sizeof(a->verifier)), (uint16_t)verdict};
-    struct frame answer;
-    return exchange(a, INTERNAL_PIN_RECORD, &message_pin_record, &in, &answer, err);
+    if (source->path[0] != '\0')
+        (void)snprintf(next, NEXT_SIZE, "put the right PIN into %.*s, or dpop unlock %s", NEXT_PATH_MAX, source->path,
+                       source->key_name);
+    else
+        (void)snprintf(next, NEXT_SIZE, "dpop unlock %s", source->key_name);
+    return next;
 }
 
-static bool holds(const struct list *list, const uint8_t verifier[PIN_VERIFIER_SIZE])
+static enum status locked(struct pin_source *source, const struct module *m, const struct token *t, struct error *err)
 {
-    struct span item;
-    size_t cursor = 0;
-    while (list_next(list, &cursor, &item))
-        if (item.len == PIN_VERIFIER_SIZE && sodium_memcmp(item.data, verifier, PIN_VERIFIER_SIZE) == 0)
-            return true;
-    return false;
-}
-
-static enum status derive(struct attempt *a, const struct secret *pin, struct error *err)
-{
-    if (crypto_pwhash(a->verifier, sizeof(a->verifier), (const char *)pin->data, pin->len, a->salt,
-                      crypto_pwhash_OPSLIMIT_INTERACTIVE, crypto_pwhash_MEMLIMIT_INTERACTIVE,
-                      crypto_pwhash_ALG_ARGON2ID13) != 0)
-        return error_set(err, STATUS_NO_MEMORY, NULL, "no memory to look up the PIN (%zu MiB are needed)",
-                         (size_t)crypto_pwhash_MEMLIMIT_INTERACTIVE >> 20);
-    return STATUS_OK;
+    source->retry_ms = PIN_LOCKED_RETRY_MS;
+    return error_set(err, STATUS_KEY_LOCKED, module_is_tpm(m) ? NEXT_TPM : NEXT_TOKEN,
+                     "token \"%s\" is locked: too many wrong PINs", t->label);
 }
 
 /* What the token says about wrong PINs; warned about, since each of them is on the way to a locked token. */
-static enum status check_flags(const struct module *m, struct token *t, struct error *err)
+static enum status check_flags(struct pin_source *source, const struct module *m, struct token *t, struct error *err)
 {
     enum status status = token_refresh(m, t, err);
     if (status != STATUS_OK)
         return status;
-    if (t->flags & CKF_USER_PIN_LOCKED) {
-        log_warning("token \"%s\": its PIN is locked", t->label);
-        return error_set(err, STATUS_KEY_LOCKED,
-                         "unblock the PIN with the token's own tool, then write the new PIN file",
-                         "token \"%s\" is locked: too many wrong PINs", t->label);
-    }
+    const char *warning = token_pin_warning(t);
+    if (warning != NULL)
+        log_warning("token \"%s\": %s", t->label, warning);
+    if (t->flags & CKF_USER_PIN_LOCKED)
+        return locked(source, m, t, err);
     if (t->flags & CKF_USER_PIN_FINAL_TRY) {
-        log_warning("token \"%s\": one try is left for its PIN", t->label);
-        return error_set(err, STATUS_KEY_LOCKED, "log in once with the token's own tool, then write the PIN file again",
+        source->retry_ms = PIN_LOCKED_RETRY_MS;
+        return error_set(err, STATUS_KEY_LOCKED,
+                         "log in once with the token's own tool; the agent looks again every 5 minutes, or at "
+                         "dpop unlock",
                          "token \"%s\" has one try left for its PIN, and the agent does not spend it", t->label);
     }
-    if (t->flags & CKF_USER_PIN_COUNT_LOW)
-        log_warning("token \"%s\": a wrong PIN was entered since the last good one", t->label);
     return STATUS_OK;
 }
 
-static enum status check_records(const struct attempt *a, const struct pin_source *source, const struct token *t,
-                                 struct error *err)
+static enum status check_records(const struct pin_dialogue *d, const struct pin_source *source, const struct module *m,
+                                 const struct token *t, struct error *err)
 {
-    char next[256];
-    (void)snprintf(next, sizeof(next), "put the right PIN into %.*s", NEXT_PATH_MAX, source->path);
-    if (holds(&a->refused, a->verifier))
-        return error_set(err, STATUS_KEY_LOCKED, next,
+    char next[NEXT_SIZE];
+    if (pin_records_hold(&d->records.refused, d->verifier))
+        return error_set(err, STATUS_KEY_LOCKED, next_pin(source, next),
                          "token \"%s\": this PIN was refused before and is not sent again", t->label);
-    if (holds(&a->trying, a->verifier) && (t->flags & CKF_USER_PIN_COUNT_LOW))
-        return error_set(err, STATUS_KEY_LOCKED, next,
+    if (!pin_records_hold(&d->records.trying, d->verifier))
+        return STATUS_OK;
+    if (t->flags & CKF_USER_PIN_COUNT_LOW)
+        return error_set(err, STATUS_KEY_LOCKED, next_pin(source, next),
                          "token \"%s\" has counted a wrong PIN, and a log-in with this one was cut off: it is not "
                          "sent again", t->label);
-    return STATUS_OK;
+    if (pin_records_hold(&d->records.accepted, d->source)) /* it is not that one that is wrong */
+        return STATUS_OK;
+    (void)snprintf(next, sizeof(next), "dpop unlock %s, or write the PIN file again, if it is the right one%s",
+                   source->key_name,
+                   module_is_tpm(m) ? "; a folder that came from another machine needs that one's TPM: make new keys"
+                                    : "");
+    return error_set(err, STATUS_KEY_LOCKED, next,
+                     "token \"%s\": a log-in with this PIN was cut off or failed without a reason, and the token has "
+                     "not accepted it before, or not since: it is not sent again by itself", t->label);
 }
 
-/* Records what came of C_Login. A result that leaves open whether the PIN was counted leaves the record at "trying". */
-static enum status conclude(struct attempt *a, const struct pin_source *source, const struct module *m,
-                            const struct token *t, CK_RV rv, struct error *err)
+/* --- the log-in --- */
+
+static struct pin_dialogue begin(const struct pin_source *source, struct channel *channel)
 {
-    char next[256];
+    return (struct pin_dialogue){.channel = channel, .meanwhile = source->meanwhile, .context = source->context,
+                                 .token_id = span_text(source->token_id)};
+}
+
+/* Asks for something that the TPM itself must do: with one that is out of reach this fails, too. */
+static bool works(const struct module *m, CK_SESSION_HANDLE session)
+{
+    CK_BYTE random[8];
+    return m->f->C_GenerateRandom(session, random, sizeof(random)) == CKR_OK;
+}
+
+/* Records what came of C_Login. A result that leaves open whether the PIN was counted leaves the record at "trying".
+   One without a word about the PIN from a TPM that works otherwise is a store's that was copied from another machine:
+   it fails so for ever, and the TPM counts each try. Or the TPM was reset just then: hence one more. */
+static enum status conclude(struct pin_dialogue *d, struct pin_source *source, const struct module *m,
+                            const struct token *t, CK_SESSION_HANDLE session, CK_RV rv, struct error *err)
+{
+    char next[NEXT_SIZE];
     struct error store_error;
     enum status recorded = STATUS_OK;
     if (rv == CKR_OK)
-        recorded = record(a, PIN_ACCEPTED, &store_error);
+        recorded = pin_records_tell(d, PIN_ACCEPTED, &store_error);
     else if (ckr_pin_refused(rv))
-        recorded = record(a, PIN_REFUSED, &store_error);
-    else if (ckr_pin_not_judged(rv))
-        recorded = record(a, PIN_UNKNOWN, &store_error);
+        recorded = pin_records_tell(d, PIN_REFUSED, &store_error);
+    else if (ckr_pin_not_judged(rv) || rv == CKR_USER_ALREADY_LOGGED_IN)
+        recorded = pin_records_tell(d, PIN_UNKNOWN, &store_error);
+    else if (module_is_tpm(m) && works(m, session))
+        recorded = pin_records_tell(d, PIN_DOUBTED, &store_error);
     if (recorded == STATUS_AGENT_UNREACHABLE) {
         *err = store_error;
         return recorded;
     }
     if (recorded != STATUS_OK)
         log_warning("token \"%s\": what came of the log-in was not recorded: %s", t->label, store_error.message);
-    if (rv == CKR_OK)
+    if (rv == CKR_OK ||
+        rv == CKR_USER_ALREADY_LOGGED_IN) /* by nobody but us: a module keeps its log-ins to a process */
         return STATUS_OK;
+    if (rv == CKR_PIN_LOCKED)
+        return locked(source, m, t, err);
     if (ckr_pin_refused(rv)) {
-        (void)snprintf(next, sizeof(next), "put the right PIN into %.*s", NEXT_PATH_MAX, source->path);
-        return error_set(err, STATUS_KEY_LOCKED, next, "token \"%s\" refused the PIN: %s", t->label, ckr_text(rv).text);
+        struct token now = *t;
+        const char *warning = token_refresh(m, &now, &store_error) == STATUS_OK ? token_pin_warning(&now) : NULL;
+        return error_set(err, STATUS_KEY_LOCKED, next_pin(source, next), "token \"%s\" refused the PIN: %s%s%s",
+                         t->label,
+                         ckr_text(rv).text, warning != NULL ? "; " : "", warning != NULL ? warning : "");
     }
     if (rv == CKR_USER_PIN_NOT_INITIALIZED)
         return error_set(err, STATUS_KEY_UNFIT, "set a user PIN with the token's own tool",
@@ -220,48 +216,136 @@ static enum status conclude(struct attempt *a, const struct pin_source *source, 
     return module_failed(m, "C_Login", rv, err);
 }
 
-/* Reads the PIN, and spends it if it may be spent. The PIN is in memory from here to the return of C_Login. */
-static enum status spend(struct attempt *a, struct pin_source *source, const struct module *m, const struct token *t,
+/* The user's PIN, if there is one and the token has not refused it; else the configured one. With its verifier. */
+static enum status choose(struct pin_dialogue *d, const struct pin_source *source, const struct token *t,
+                          struct secret **out, struct error *err)
+{
+    struct secret *pin = NULL;
+    enum status status = STATUS_OK;
+    char next[NEXT_SIZE];
+    if (d->records.kept.data != NULL && source->pin_key != NULL) {
+        pin = seal_pin_open(source->pin_key, d->token_id, d->records.kept);
+        if (pin == NULL)
+            log_warning("token \"%s\": the PIN that was given by dpop unlock cannot be opened", t->label);
+    }
+    if (pin != NULL) {
+        name_kept(d->records.kept, d->source);
+        status = pin_records_derive(d, pin, err);
+    }
+    if (status == STATUS_OK && pin != NULL && configured(source) && pin_records_hold(&d->records.refused,
+                                                                                     d->verifier)) {
+        secret_free(pin);
+        pin = NULL;
+    }
+    if (status == STATUS_OK && pin == NULL) {
+        name_file(source, d->source);
+        (void)snprintf(next, sizeof(next), "dpop unlock %s, or set pin-file or pin-credential", source->key_name);
+        status = configured(source) ? pin_read_file(source, &pin, err)
+                                    : error_set(err, STATUS_KEY_LOCKED, next,
+                                                "token \"%s\" needs a PIN, and none is configured", t->label);
+        if (status == STATUS_OK)
+            status = pin_records_derive(d, pin, err);
+    }
+    if (status == STATUS_OK)
+        *out = pin;
+    else
+        secret_free(pin);
+    return status;
+}
+
+/* Spends the PIN if it may be spent. It stays in memory for the case that the key wants it for each signature. */
+static enum status spend(struct pin_dialogue *d, struct pin_source *source, const struct module *m,
+                         const struct token *t,
                          CK_SESSION_HANDLE session, struct error *err)
 {
-    struct secret *pin;
-    enum status status = secret_read(source->file, source->credential, "PIN", PIN_MAX, &pin, err);
-    if (status != STATUS_OK)
-        return status;
-    status = derive(a, pin, err);
+    struct secret *pin = NULL;
+    enum status status = choose(d, source, t, &pin, err);
     if (status == STATUS_OK)
-        status = check_records(a, source, t, err);
+        status = check_records(d, source, m, t, err);
     if (status == STATUS_OK)
-        status = record(a, PIN_TRYING, err);
+        status = pin_records_tell(d, PIN_TRYING, err);
+    if (status == STATUS_OK)
+        status = conclude(d, source, m, t, session, m->f->C_Login(session, CKU_USER, pin->data, pin->len), err);
     if (status != STATUS_OK) {
         secret_free(pin);
         return status;
     }
-    CK_RV rv = m->f->C_Login(session, CKU_USER, pin->data, pin->len);
-    secret_free(pin);
-    if (rv == CKR_USER_ALREADY_LOGGED_IN) /* by nobody but this process: the module keeps its log-ins to itself */
-        rv = CKR_OK;
-    return conclude(a, source, m, t, rv, err);
+    source->pin = pin;
+    memcpy(source->verifier, d->verifier, sizeof(source->verifier));
+    return STATUS_OK;
+}
+
+/* What the token says of itself, however its module is spelled in a configuration. A TPM's serial number is all zeros:
+   there it is the module's file that tells it from another one of the same label. */
+static enum status name_token(struct pin_source *source, const struct module *m, const struct token *t,
+                              struct error *err)
+{
+    bool serial = t->serial[strspn(t->serial, "0 ")] != '\0';
+    char *file = serial ? NULL : realpath(m->path, NULL);
+    int n = serial ? snprintf(source->token_id, sizeof(source->token_id), "%s\n%s\n%s", t->model, t->serial, t->label)
+                   : snprintf(source->token_id, sizeof(source->token_id), "%s\n%s", file != NULL ? file : m->path,
+                              t->label);
+    free(file);
+    if (n >= 0 && (size_t)n < sizeof(source->token_id))
+        return STATUS_OK;
+    source->token_id[0] = '\0';
+    return error_set(err, STATUS_CONFIGURATION, NULL, "the module's path is longer than %d bytes", PIN_PATH_MAX);
 }
 
 enum status pin_log_in(struct pin_source *source, struct channel *channel, const struct module *m, struct token *t,
                        CK_SESSION_HANDLE session, struct error *err)
 {
-    struct attempt a = {.source = source, .channel = channel};
+    char next[NEXT_SIZE];
+    pin_drop(source);
+    source->retry_ms = 0;
+    source->token_id[0] = '\0';
     if (!(t->flags & CKF_LOGIN_REQUIRED))
         return STATUS_OK;
-    if (source->file == NULL && source->credential == NULL)
-        return error_set(err, STATUS_KEY_LOCKED, "set pin-file or pin-credential",
-                         "token \"%s\" needs a PIN, and none is configured", t->label);
-    int n = snprintf(a.token_id, sizeof(a.token_id), "%s\n%s", m->path, t->label);
-    if (n < 0 || (size_t)n >= sizeof(a.token_id))
-        return error_set(err, STATUS_CONFIGURATION, NULL, "the module's path is longer than %d bytes", PIN_PATH_MAX);
-    enum status status = load(&a, err);
+    if (t->flags & CKF_PROTECTED_AUTHENTICATION_PATH)
+        return error_set(err, STATUS_KEY_UNFIT, "use a token or a reader without a PIN pad of its own",
+                         "token \"%s\" wants its PIN at its own keypad (CKF_PROTECTED_AUTHENTICATION_PATH), which is "
+                         "not supported", t->label);
+    enum status status = name_token(source, m, t, err);
+    if (status != STATUS_OK)
+        return status;
+    struct pin_dialogue d = begin(source, channel);
+    status = pin_records_load(&d, err);
     source->stamp = look(source->path);
+    if (status == STATUS_OK && d.records.locked) {
+        (void)snprintf(next, sizeof(next), "dpop unlock %s", source->key_name);
+        status = error_set(err, STATUS_KEY_LOCKED, next, "token \"%s\" is locked by dpop lock", t->label);
+    }
     if (status == STATUS_OK)
-        status = check_flags(m, t, err);
+        status = check_flags(source, m, t, err);
     if (status == STATUS_OK)
-        status = spend(&a, source, m, t, session, err);
-    wipe(a.verifier, sizeof(a.verifier));
+        status = spend(&d, source, m, t, session, err);
+    wipe(d.verifier, sizeof(d.verifier));
+    return status;
+}
+
+enum status pin_signing_refused(struct pin_source *source, struct channel *channel, const struct module *m,
+                                const struct token *t, CK_SESSION_HANDLE session, CK_RV rv, struct error *err)
+{
+    struct pin_dialogue d = begin(source, channel);
+    memcpy(d.verifier, source->verifier, sizeof(d.verifier));
+    enum status status = conclude(&d, source, m, t, session, rv, err);
+    wipe(d.verifier, sizeof(d.verifier));
+    return status;
+}
+
+enum status pin_forgive(struct pin_source *source, struct channel *channel, const struct secret *pin, struct error *err)
+{
+    char next[NEXT_SIZE];
+    struct pin_dialogue d = begin(source, channel);
+    enum status status = pin_records_load(&d, err);
+    if (status == STATUS_OK)
+        status = pin_records_derive(&d, pin, err);
+    bool refused = status == STATUS_OK && pin_records_hold(&d.records.refused, d.verifier);
+    if (status == STATUS_OK)
+        status = pin_records_tell(&d, PIN_UNKNOWN, err); /* and the turn to log in is over */
+    wipe(d.verifier, sizeof(d.verifier));
+    if (status == STATUS_OK && refused)
+        status = error_set(err, STATUS_KEY_LOCKED, next_pin(source, next),
+                           "the token has refused this PIN before, and it is not sent again");
     return status;
 }

@@ -172,3 +172,29 @@ enum status token_refresh(const struct module *m, struct token *t, struct error 
     t->flags = info.flags;
     return STATUS_OK;
 }
+
+enum status token_check(const struct module *m, struct token *t, struct error *err)
+{
+    CK_TOKEN_INFO info;
+    struct token now;
+    CK_RV rv = m->f->C_GetTokenInfo(t->slot, &info);
+    if (rv != CKR_OK)
+        return module_failed(m, "C_GetTokenInfo", rv, err);
+    fill(t->slot, &info, &now);
+    if (strcmp(now.label, t->label) == 0 && strcmp(now.serial, t->serial) == 0) {
+        t->flags = now.flags;
+        return STATUS_OK;
+    }
+    *m->failed = CKR_TOKEN_NOT_PRESENT;
+    return error_set(err, STATUS_KEY_ABSENT, "plug it in", "token \"%s\" has gone; in its place is \"%s\"", t->label,
+                     now.label);
+}
+
+const char *token_pin_warning(const struct token *t)
+{
+    if (t->flags & CKF_USER_PIN_LOCKED)
+        return "its PIN is locked";
+    if (t->flags & CKF_USER_PIN_FINAL_TRY)
+        return "one try is left for its PIN";
+    return t->flags & CKF_USER_PIN_COUNT_LOW ? "a wrong PIN was entered since the last good one" : NULL;
+}

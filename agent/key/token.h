@@ -23,5 +23,8 @@ enum status token_find_label(const struct module *m, const char *label, struct t
 
 /* Reads the flags again: the ones about the PIN change. */
 enum status token_refresh(const struct module *m, struct token *t, struct error *err) MUST_CHECK;
+/* Is it still this token that is in its slot? Reads its flags, too. */
+enum status token_check(const struct module *m, struct token *t, struct error *err) MUST_CHECK;
+const char *token_pin_warning(const struct token *t); /* what its flags say about the PIN; NULL: nothing */
 
 #endif

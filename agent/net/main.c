@@ -1,11 +1,11 @@
 /*
- * The net process: HTTP transfers with authorization servers for the front, many at once, on one libcurl multi handle, and the
- * listeners for users' browsers (redirect_listener.h).
+ * The net process: HTTP transfers with authorization servers for the front, many at once, on one libcurl multi handle,
+ * and the listeners for users' browsers (redirect_listener.h).
  *
- * The loop waits for the servers' sockets, the browsers' and the channel together. Each INTERNAL_FETCH becomes a transfer; when
- * libcurl is done with it, its answer or error goes back under the request's number, in whatever order they come. A
- * server that never answers costs its own transfer its own time-out and nobody anything else. Reading the channel
- * never waits, since it is only read when something is there; writing may, and the front always reads. When the
+ * The loop waits for the servers' sockets, the browsers' and the channel together. Each INTERNAL_FETCH becomes a
+ * transfer; when libcurl is done with it, its answer or error goes back under the request's number, in whatever order
+ * they come. A server that never answers costs its own transfer its own time-out and nobody anything else. Reading the
+ * channel never waits, since it is only read when something is there; writing may, and the front always reads. When the
  * channel ends nobody waits for anything any more: the process ends at once.
  */
 #include "net.h"
@@ -204,11 +204,21 @@ static int step(struct net *n)
     return fds[0].revents != 0 ? read_requests(n) : 1;
 }
 
+/* Memory that passes through the libraries is wiped when it is freed. */
+static int install_heap(void)
+{
+    return wiping_heap_install() == 0 && curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_heap_malloc, wiping_heap_free,
+                                                              wiping_heap_realloc, wiping_heap_strdup,
+                                                              wiping_heap_calloc) == CURLE_OK
+               ? 0
+               : -1;
+}
+
 static int open_all(struct net *n)
 {
     int flags = fcntl(n->channel->fd, F_GETFL);
     buffer_init(&n->waiting, 4 * (size_t)INTERNAL_FRAME_MAX);
-    return sodium_init() < 0 || wiping_heap_install() != 0 || (n->multi = curl_multi_init()) == NULL ||
+    return sodium_init() < 0 || install_heap() != 0 || (n->multi = curl_multi_init()) == NULL ||
                    (n->redirects = redirect_listener_new()) == NULL ||
                    curl_multi_setopt(n->multi, CURLMOPT_MAXCONNECTS, KEPT_CONNECTIONS_MAX) != CURLM_OK ||
                    fcntl(n->channel->fd, F_SETFL, flags | O_NONBLOCK) != 0

@@ -47,6 +47,7 @@ struct tls_key {
     struct tls_client client; /* first: calls get a pointer to it */
     const struct profile_config *profile;
     const struct key_config *key;
+    const uint8_t *pin_key;
     struct channel *channel;
     struct uri uri;
     struct module module;
@@ -224,7 +225,12 @@ static enum status open_key(struct tls_key *k, struct pin_source *pin, struct er
         return module_failed(&k->module, "C_OpenSession", rv, err);
     status = pin_log_in(pin, k->channel, &k->module, &k->token, k->session, err);
     if (status == STATUS_OK)
-        status = object_find(&k->module, k->session, &k->uri, k->key->allow_imported, &k->object, err);
+        status = object_find(&k->module, k->session, &k->uri, k->key->allow_imported, pin->pin, &k->object, err);
+    if (status == STATUS_OK && k->object.pin != NULL) /* OpenSSL could not give it */
+        status = error_set(err, STATUS_KEY_UNFIT, "use a key without CKA_ALWAYS_AUTHENTICATE as client-key",
+                           "the key wants its PIN for every signature (CKA_ALWAYS_AUTHENTICATE), not possible in TLS");
+    pin_drop(pin);
+    k->object.pin = NULL;
     if (status == STATUS_OK)
         status = check_signature(k, err);
     return status == STATUS_OK ? find_private(k, err) : status;
@@ -246,7 +252,7 @@ static enum status open_once(struct tls_key *k, tls_client_meanwhile *meanwhile,
         return STATUS_OK;
     enum status status = uri_parse(k->key->uri, &k->uri, err);
     if (status == STATUS_OK)
-        status = pin_source_init(k->key, &k->uri, &pin, err);
+        status = pin_source_init(k->key, k->pin_key, &k->uri, &pin, err);
     if (status == STATUS_OK) {
         pin.meanwhile = meanwhile;
         pin.context = context;
@@ -331,6 +337,7 @@ int net_tls_main(const struct config *config, struct channel *channel)
         .client = {.prepare = prepare, .give = give, .release = release, .check = check, .close = close_key},
         .profile = profile,
         .key = key,
+        .pin_key = config->agent.pin_key,
         .channel = channel,
     };
     return net_serve(config, channel, &k.client);

@@ -98,7 +98,7 @@ static void answer_done(struct store *s, const struct frame *request)
 
 static enum status pin_load(struct store *s, const struct frame *request, struct error *err)
 {
-    struct span refused[PINS_VERIFIERS_MAX], trying[PINS_VERIFIERS_MAX];
+    struct span refused[PINS_VERIFIERS_MAX], trying[PINS_VERIFIERS_MAX], accepted[PINS_VERIFIERS_MAX];
     uint8_t salt[PIN_SALT_SIZE];
     struct pin_load m;
 
@@ -118,6 +118,7 @@ static enum status pin_load(struct store *s, const struct frame *request, struct
         .salt = span_of(token->salt, PIN_SALT_SIZE),
         .refused = {.items = refused, .count = list_verifiers(&token->refused, refused)},
         .trying = {.items = trying, .count = list_verifiers(&token->trying, trying)},
+        .accepted = {.items = accepted, .count = list_verifiers(&token->accepted, accepted)},
     };
     answer(s, request, &message_pin_records, &records);
     return STATUS_OK;
@@ -129,13 +130,18 @@ static enum status pin_record(struct store *s, const struct frame *request, stru
     enum status status = message_take(request->fields, &message_pin_record, &m, sizeof(m), err);
     if (status != STATUS_OK)
         return status;
-    if (m.verifier.len != PIN_VERIFIER_SIZE || m.verdict < PIN_TRYING || m.verdict > PIN_UNKNOWN)
-        return error_set(err, STATUS_MALFORMED, NULL, "pin_record: the verifier's length or the verdict is wrong");
+    if (m.verifier.len != PIN_VERIFIER_SIZE || m.verdict < PIN_TRYING || m.verdict > PIN_DOUBTED ||
+        (m.source.data != NULL && (m.source.len != PIN_SOURCE_SIZE || m.verdict != PIN_ACCEPTED)))
+        return error_set(err, STATUS_MALFORMED, NULL,
+                         "pin_record: the verifier's or the source's length or the verdict is wrong");
     struct pins_token *token = pins_find(&s->pins, m.token_id);
     if (token == NULL) /* the file was taken away since: its salt is gone, and with it the meaning of the verifier */
         return error_set(err, STATUS_STORE_FAILED, "the agent reads the record anew by itself",
                          "the token's record in %s/%s is gone", s->path, PINS_FILE);
-    if (pins_record(token, m.verifier.data, (enum pin_verdict)m.verdict))
+    bool changed = pins_record(token, m.verifier.data, (enum pin_verdict)m.verdict);
+    if (m.source.data != NULL)
+        changed = pins_accepted(token, m.source.data) || changed;
+    if (changed)
         status = write_pins(s, err);
     if (status == STATUS_OK)
         answer_done(s, request);

@@ -85,11 +85,11 @@ static bool remove_verifier(struct pins_verifiers *v, const uint8_t verifier[PIN
     return true;
 }
 
-static bool add_verifier(struct pins_verifiers *v, const uint8_t verifier[PIN_VERIFIER_SIZE])
+static bool add_verifier(struct pins_verifiers *v, size_t max, const uint8_t verifier[PIN_VERIFIER_SIZE])
 {
     if (find_verifier(v, verifier) < v->count)
         return false;
-    if (v->count == PINS_VERIFIERS_MAX)
+    if (v->count == max)
         remove_at(v, 0);
     memcpy(v->items[v->count++], verifier, PIN_VERIFIER_SIZE);
     return true;
@@ -100,17 +100,29 @@ bool pins_record(struct pins_token *token, const uint8_t verifier[PIN_VERIFIER_S
     bool changed = false;
     switch (verdict) {
     case PIN_TRYING:
-        return add_verifier(&token->trying, verifier);
+        return add_verifier(&token->trying, PINS_VERIFIERS_MAX, verifier);
     case PIN_REFUSED:
         changed = remove_verifier(&token->trying, verifier);
-        return add_verifier(&token->refused, verifier) || changed;
+        return add_verifier(&token->refused, PINS_VERIFIERS_MAX, verifier) || changed;
     case PIN_ACCEPTED:
         changed = remove_verifier(&token->trying, verifier);
         return remove_verifier(&token->refused, verifier) || changed;
     case PIN_UNKNOWN:
         return remove_verifier(&token->trying, verifier);
+    case PIN_DOUBTED:
+        changed = token->accepted.count > 0;
+        token->accepted.count = 0;
+        if (changed)
+            (void)remove_verifier(&token->trying, verifier);
+        return changed;
     }
     return false;
+}
+
+bool pins_accepted(struct pins_token *token, const uint8_t source[PIN_SOURCE_SIZE])
+{
+    _Static_assert(PIN_SOURCE_SIZE == PIN_VERIFIER_SIZE, "both are kept in the same kind of list");
+    return add_verifier(&token->accepted, PINS_ACCEPTED_MAX, source);
 }
 
 static void put_hex(struct buffer *out, const uint8_t *bytes, size_t n)
@@ -167,6 +179,8 @@ void pins_write(const struct pins *pins, struct buffer *out)
             put_hex_line(out, "refused", t->refused.items[j], PIN_VERIFIER_SIZE);
         for (size_t j = 0; j < t->trying.count; j++)
             put_hex_line(out, "trying", t->trying.items[j], PIN_VERIFIER_SIZE);
+        for (size_t j = 0; j < t->accepted.count; j++)
+            put_hex_line(out, "accepted", t->accepted.items[j], PIN_VERIFIER_SIZE);
     }
     if (out->failed)
         return;
@@ -240,14 +254,14 @@ static const char *take_token(struct reader *r, struct span value)
     return wrong;
 }
 
-static const char *take_verifier(const struct reader *r, struct span value, struct pins_verifiers *v)
+static const char *take_verifier(const struct reader *r, struct span value, struct pins_verifiers *v, size_t max)
 {
     uint8_t verifier[PIN_VERIFIER_SIZE];
     if (!r->salted)
         return "a verifier stands before its salt";
     if (take_hex(value, verifier, sizeof(verifier)) != 0)
         return "a verifier is not 64 hex digits";
-    if (v->count == PINS_VERIFIERS_MAX || !add_verifier(v, verifier))
+    if (v->count == max || !add_verifier(v, max, verifier))
         return "a verifier too many, or twice";
     return NULL;
 }
@@ -279,9 +293,11 @@ static const char *take_line(struct reader *r, struct span line)
         return NULL;
     }
     if (take_word(&line, "refused"))
-        return take_verifier(r, line, &r->token->refused);
+        return take_verifier(r, line, &r->token->refused, PINS_VERIFIERS_MAX);
     if (take_word(&line, "trying"))
-        return take_verifier(r, line, &r->token->trying);
+        return take_verifier(r, line, &r->token->trying, PINS_VERIFIERS_MAX);
+    if (take_word(&line, "accepted"))
+        return take_verifier(r, line, &r->token->accepted, PINS_ACCEPTED_MAX);
     return "the line is not known";
 }
 

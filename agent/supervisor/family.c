@@ -18,6 +18,7 @@
 #define SETTLED (2 * SECOND)     /* a child that lived as long is started again at once */
 #define BACKOFF_FIRST (SECOND / 20)
 #define BACKOFF_MAX SECOND
+#define BACKOFF_SHARE 4 /* of the time that nothing helps is waited between two starts */
 #define FRONT_PATIENCE (13 * SECOND) /* the front may wait for an answer that must not be lost; then all are killed */
 #define STOP_PATIENCE (3 * SECOND)   /* for the others, once the front has ended */
 #define CONTROL_MAX 4096
@@ -32,7 +33,9 @@ struct child {
     uint32_t starts;
     bool wanted; /* init: asked for while the one before was still ending */
     pid_t pid;
-    uint64_t started, backoff;
+    uint64_t started;
+    uint64_t troubled; /* since when no life was any good; 0: the last one was */
+    bool good;         /* its life: it said that it is ready */
     sd_event_source *exit_source, *restart_source;
 };
 
@@ -76,10 +79,13 @@ static void put_slice(const struct family *f, const struct child *c, struct buff
         buffer_put_text(out, f->options.state_folder);
         buffer_put_text(out, "\n");
     }
+    if (c->role == ROLE_KEY || c->role == ROLE_NET_TLS)
+        kept_pins_put_slice(f->options.pins, out);
 }
 
 /* One packet to the front. A front that is gone or ending does not need it. */
-static void tell_front(struct family *f, uint16_t operation, uint32_t request, const struct message *m, const void *in, int fd)
+static void tell_front(struct family *f, uint16_t operation, uint32_t request, const struct message *m, const void *in,
+                       int fd)
 {
     struct buffer packet;
     union {
@@ -107,10 +113,15 @@ static void tell_front(struct family *f, uint16_t operation, uint32_t request, c
     buffer_free(&packet);
 }
 
+static void give_pin(void *context, const struct kept_pin *m)
+{
+    tell_front(context, INTERNAL_KEEP_PIN, 0, &message_kept_pin, m, -1);
+}
+
 static struct child_message describe(const struct child *c)
 {
-    return (struct child_message){.id = c->id, .role = (uint16_t)c->role, .name = span_text(c->name), .worker = c->worker,
-                                  .pid = (uint32_t)c->pid, .starts = c->starts};
+    return (struct child_message){.id = c->id, .role = (uint16_t)c->role, .name = span_text(c->name),
+                                  .worker = c->worker, .pid = (uint32_t)c->pid, .starts = c->starts};
 }
 
 static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *userdata);
@@ -130,7 +141,8 @@ static enum status start_child(struct family *f, struct child *c, struct error *
                           .listen_fd = front ? f->options.listen_fd : -1,
                           .started = f->options.started,
                           .configuration = buffer_span(&slice)};
-    enum status status = slice.failed ? error_set(err, STATUS_CONFIGURATION, NULL, "the configuration is too large to pass on")
+    enum status status = slice.failed
+        ? error_set(err, STATUS_CONFIGURATION, NULL, "the configuration is too large to pass on")
                                       : spawn_child(&spawn, &c->pid, err);
     buffer_free(&slice);
     (void)close(ends[1]);
@@ -145,11 +157,13 @@ static enum status start_child(struct family *f, struct child *c, struct error *
     }
     c->id = ++f->last_id;
     c->starts++;
+    c->good = false;
     (void)sd_event_now(f->event, CLOCK_MONOTONIC, &c->started);
     log_debug("started %s as process %d", label(c, (char[LIMIT_TEXT]){0}), (int)c->pid);
     if (front) {
         (void)setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &(int){CONTROL_QUEUE}, sizeof(int));
         f->control_fd = ends[0];
+        kept_pins_each(f->options.pins, give_pin, f); /* before any child: it may ask for its PIN at once */
         return STATUS_OK;
     }
     struct child_message m = describe(c);
@@ -168,19 +182,23 @@ static int on_restart(sd_event_source *source, uint64_t usec, void *userdata)
     if (c->family->stopping || start_child(c->family, c, &err) == STATUS_OK)
         return 0;
     log_error("%s", err.message);
-    c->backoff = BACKOFF_MAX;
-    return sd_event_add_time_relative(c->family->event, &c->restart_source, CLOCK_MONOTONIC, c->backoff, 0, on_restart, c);
+    return sd_event_add_time_relative(c->family->event, &c->restart_source, CLOCK_MONOTONIC, BACKOFF_MAX, 0, on_restart,
+                                      c);
 }
 
-/* After a life that was long enough: at once. Else later and later, up to a second: a key that comes back is found soon. */
+/* After a life that was long enough: at once; after one that was ready: nearly so. Else later and later, up to a
+   second: a key that was away for a short time is found soon after, and one that stays away costs little. */
 static void restart_later(struct child *c)
 {
-    uint64_t now;
+    uint64_t now, delay = 0;
     (void)sd_event_now(c->family->event, CLOCK_MONOTONIC, &now);
-    if (now - c->started >= SETTLED)
-        c->backoff = 0;
-    uint64_t delay = c->backoff;
-    c->backoff = c->backoff == 0 ? BACKOFF_FIRST : c->backoff * 2 < BACKOFF_MAX ? c->backoff * 2 : BACKOFF_MAX;
+    bool settled = now - c->started >= SETTLED;
+    if (settled || c->good || c->troubled == 0)
+        c->troubled = now;
+    if (!settled) {
+        delay = (now - c->troubled) / BACKOFF_SHARE;
+        delay = delay < BACKOFF_FIRST ? BACKOFF_FIRST : delay > BACKOFF_MAX ? BACKOFF_MAX : delay;
+    }
     if (sd_event_add_time_relative(c->family->event, &c->restart_source, CLOCK_MONOTONIC, delay, 0, on_restart, c) < 0)
         log_error("out of memory: %s is not started again", spawn_role_name(c->role));
 }
@@ -247,12 +265,20 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
 static void kill_child(struct family *f, const struct kill_message *m)
 {
     for (size_t i = 1; i < f->count; i++)
-        if (m->id != 0 && f->children[i].id == m->id) { /* 0: not running, and its process number may be another's by now */
+        if (m->id != 0 && f->children[i].id == m->id) { /* 0: not running, and its process number may be another's by
+                                                           now */
             log_warning("killing %s (process %d): %.*s", label(&f->children[i], (char[LIMIT_TEXT]){0}),
                         (int)f->children[i].pid, (int)m->reason.len,
                         m->reason.data != NULL ? (const char *)m->reason.data : "");
             (void)kill(f->children[i].pid, SIGKILL);
         }
+}
+
+static void note_good(struct family *f, uint32_t id)
+{
+    for (size_t i = 1; i < f->count; i++)
+        if (id != 0 && f->children[i].id == id)
+            f->children[i].good = true;
 }
 
 static void answer_reload(struct family *f, uint32_t request)
@@ -278,6 +304,7 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
     uint8_t packet[CONTROL_MAX];
     struct frame frame;
     struct kill_message kill_message;
+    struct kept_pin kept_pin;
     struct error err;
     size_t size;
     ssize_t n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
@@ -293,6 +320,12 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
     if (frame.operation == INTERNAL_KILL &&
         message_take(frame.fields, &message_kill_message, &kill_message, sizeof(kill_message), &err) == STATUS_OK)
         kill_child(f, &kill_message);
+    else if (frame.operation == INTERNAL_KEEP_PIN &&
+             message_take(frame.fields, &message_kept_pin, &kept_pin, sizeof(kept_pin), &err) == STATUS_OK)
+        kept_pins_take(f->options.pins, &kept_pin);
+    else if (frame.operation == INTERNAL_CHILD_READY &&
+             message_take(frame.fields, &message_kill_message, &kill_message, sizeof(kill_message), &err) == STATUS_OK)
+        note_good(f, kill_message.id);
     else if (frame.operation == INTERNAL_START_INIT)
         start_init(f);
     else if (frame.operation == INTERNAL_RELOAD && !f->stopping)
@@ -353,8 +386,8 @@ enum status family_start(sd_event *event, const struct family_options *options, 
     return STATUS_OK;
 }
 
-/* Kills what is left, again each second: the event loop looks once at a child that ends, and one that a debugger holds just then
-   is not there to be seen. So it is looked for here, too. */
+/* Kills what is left, again each second: the event loop looks once at a child that ends, and one that a debugger holds
+   just then is not there to be seen. So it is looked for here, too. */
 static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct family *f = userdata;
@@ -389,7 +422,8 @@ void family_stop(struct family *f)
         f->events.ended(f->events.context);
         return;
     }
-    if (sd_event_add_time_relative(f->event, &f->stop_source, CLOCK_MONOTONIC, FRONT_PATIENCE, 0, on_patience_over, f) < 0)
+    if (sd_event_add_time_relative(f->event, &f->stop_source, CLOCK_MONOTONIC, FRONT_PATIENCE, 0, on_patience_over,
+                                   f) < 0)
         for (size_t i = 0; i < f->count; i++) /* out of memory: no time to be patient */
             if (f->children[i].id != 0)
                 (void)kill(f->children[i].pid, SIGKILL);

@@ -5,6 +5,7 @@
 #define SUPERVISOR_FAMILY_H
 
 #include "config.h"
+#include "kept_pins.h"
 
 #include <systemd/sd-event.h>
 
@@ -14,7 +15,8 @@ struct family;
 struct family_events {
     void (*ended)(void *context);         /* the front and every child are gone, after family_stop */
     void (*failed)(void *context);        /* the front ended by itself: start the family anew */
-    enum status (*reload_check)(void *context, struct error *err); /* the front asks: could the configuration be used now? */
+    enum status (*reload_check)(void *context, struct error *err); /* the front asks: could the configuration be used
+                                                                      now? */
     void (*reload_go)(void *context);     /* the front says: use the one that was found good */
     void *context;
 };
@@ -25,6 +27,7 @@ struct family_options {
     bool configured;          /* the file exists: its path is shown as the configuration */
     const char *state_folder; /* the default, when the configuration names none */
     int listen_fd;
+    struct kept_pins *pins;
     uint64_t started;         /* when the agent was, microseconds of CLOCK_BOOTTIME */
 };
 

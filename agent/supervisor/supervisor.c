@@ -36,6 +36,7 @@ struct supervisor {
     struct configuration current, checked, next;
     bool reload_again; /* asked for while a reload was under way: the file may have changed since it was read */
     uint64_t started;  /* microseconds of CLOCK_BOOTTIME */
+    struct kept_pins *pins;
     struct family *family;
     bool stopping;
 };
@@ -97,7 +98,8 @@ static const char *state_folder(const struct supervisor *s, const struct config 
     return c->agent.state_folder != NULL ? c->agent.state_folder : s->state_folder;
 }
 
-/* The store's lock tells whether another agent works in a state folder. One that was just killed may still be ending. */
+/* The store's lock tells whether another agent works in a state folder. One that was just killed may still be
+   ending. */
 static enum status check_state_folder(const char *folder, int tries, struct error *err)
 {
     char path[PATHS_MAX + 8];
@@ -192,20 +194,26 @@ static void on_ended(void *context)
     }
 }
 
-static void reload_go(void *context)
+/* What was checked is what is used next. */
+static bool take_checked(struct supervisor *s)
 {
-    struct supervisor *s = context;
     struct error err;
-    if (s->stopping || s->checked.config == NULL || s->next.config != NULL)
-        return;
     if (listen_share(&s->listener, shared(s->checked.config), &err) != STATUS_OK) {
         log_error("%s; the configuration in use stays", err.message);
         drop(&s->checked);
-        return;
+        return false;
     }
-    log_info("reloading %s", s->configuration_path);
     s->next = s->checked;
     s->checked = (struct configuration){NULL, false};
+    return true;
+}
+
+static void reload_go(void *context)
+{
+    struct supervisor *s = context;
+    if (s->stopping || s->checked.config == NULL || s->next.config != NULL || !take_checked(s))
+        return;
+    log_info("reloading %s", s->configuration_path);
     if (s->family != NULL)
         family_stop(s->family);
     else
@@ -224,10 +232,19 @@ static void reload(struct supervisor *s)
 static int on_restart(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct supervisor *s = userdata;
+    struct error err;
     (void)source;
     (void)usec;
     s->restart_source = sd_event_source_unref(s->restart_source);
-    return start_family(s);
+    if (s->family != NULL)
+        return 0; /* a reload was quicker than the timer */
+    /* The front may have ended in the middle of a change of the file (a key's rotation, say) that it was to take up
+       then. */
+    if (!s->stopping && reload_check(s, &err) == STATUS_OK && take_checked(s))
+        use_next(s);
+    else
+        (void)start_family(s);
+    return 0;
 }
 
 static void start_family_later(struct supervisor *s, uint64_t delay)
@@ -254,6 +271,7 @@ static enum status try_family(struct supervisor *s, struct error *err)
                                      .configured = s->current.present,
                                      .state_folder = s->state_folder,
                                      .listen_fd = s->listener.fd,
+                                     .pins = s->pins,
                                      .started = s->started};
     struct family_events events = {
         .ended = on_ended, .failed = on_failed, .reload_check = reload_check, .reload_go = reload_go, .context = s};
@@ -340,6 +358,8 @@ static enum status open_listener(struct supervisor *s, const struct supervisor_o
 static enum status set_up(struct supervisor *s, const struct supervisor_options *options, struct error *err)
 {
     enum status status = choose_paths(s, options, err);
+    if (status == STATUS_OK && (s->pins = kept_pins_new()) == NULL)
+        status = error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
     if (status == STATUS_OK)
         status = read_configuration(s, &s->current, err);
     if (status != STATUS_OK)
@@ -379,5 +399,6 @@ out:
     drop(&s.current);
     drop(&s.checked);
     drop(&s.next);
+    kept_pins_free(s.pins);
     return result;
 }

@@ -55,8 +55,9 @@ struct verb {
 };
 
 extern const struct verb verb_init, verb_status, verb_login, verb_logout, verb_register, verb_reload, verb_key_list,
-    verb_key_show, verb_key_csr, verb_key_cert, verb_profile_list, verb_profile_test, verb_proof, verb_token,
-    verb_introspect, verb_headers, verb_request, verb_trace;
+    verb_key_show, verb_key_csr, verb_key_cert, verb_key_generate, verb_key_import, verb_key_delete, verb_key_rotate,
+    verb_unlock, verb_lock, verb_profile_list, verb_profile_test, verb_proof, verb_token, verb_introspect, verb_headers,
+    verb_request, verb_trace;
 
 /* Connects once. A status; `err` is filled. */
 int command_connect(struct command *cmd, struct dpop_error *err);

@@ -18,7 +18,8 @@
 
 static const struct verb *const verbs[] = {
     &verb_init,     &verb_status,       &verb_login,        &verb_logout,  &verb_register, &verb_reload,
-    &verb_key_list, &verb_key_show,     &verb_key_csr,      &verb_key_cert, &verb_profile_list, &verb_profile_test,
+    &verb_unlock,   &verb_lock,         &verb_key_list,     &verb_key_show, &verb_key_generate, &verb_key_import,
+    &verb_key_rotate, &verb_key_delete, &verb_key_csr,      &verb_key_cert, &verb_profile_list, &verb_profile_test,
     &verb_proof,    &verb_token,        &verb_introspect,   &verb_headers, &verb_request,  &verb_trace,
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -182,7 +183,7 @@ static bool begins_verb(const char *word)
 /* There is no such verb: says which ones begin with its first word. */
 static void no_such_verb(struct line *line, const char *one, const char *two)
 {
-    char others[128] = "";
+    char others[160] = "";
     for (size_t i = 0; begins_verb(one) && i < VERB_COUNT; i++)
         if (strncmp(verbs[i]->name, one, strlen(one)) == 0 && verbs[i]->name[strlen(one)] == ' ') {
             size_t len = strlen(others);

@@ -28,6 +28,15 @@ static int read_all(int fd, struct buffer *out)
     }
 }
 
+int secret_file_open(const char *path, int *fd, struct stat *st, struct dpop_error *err)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    *fd = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (*fd < 0 || fstat(*fd, st) != 0)
+        return failure_set(err, STATUS_INVALID_ARGUMENT, SECRET_FILE_NEXT, "%s cannot be opened: %m", path);
+    return DPOP_OK;
+}
+
 int secret_file_read(struct buffer *out, const char *path, struct dpop_error *err)
 {
     bool is_stdin = strcmp(path, "-") == 0;

@@ -62,6 +62,21 @@ void show_attributes(const struct key_info *key, char *out, size_t size)
         }
 }
 
+void show_pace(const struct key_info *key, const char *indent)
+{
+    if (key->sign_time > 0)
+        (void)printf("%space: %u.%u ms for a signature\n", indent, key->sign_time / 1000, key->sign_time / 100 % 10);
+    if (key->waiting > 0)
+        (void)printf("%swaiting: %u request%s\n", indent, key->waiting, key->waiting == 1 ? "" : "s");
+    if (key->stalled >= 1000)
+        (void)printf("%sstalled: the token has been at a request for %u.%u s\n", indent, key->stalled / 1000,
+                     key->stalled / 100 % 10);
+    if (key->recoveries > 0)
+        (void)printf("%srecovered: %u time%s\n", indent, key->recoveries, key->recoveries == 1 ? "" : "s");
+    if (key->warning.len > 0)
+        (void)printf("%swarning: %.*s\n", indent, SHOW(key->warning));
+}
+
 void show_key_json(struct json *j, const struct key_info *key)
 {
     json_open(j, NULL, '{');
@@ -83,6 +98,10 @@ void show_key_json(struct json *j, const struct key_info *key)
     json_number(j, "workers", key->workers);
     json_number(j, "waiting", key->waiting);
     json_number(j, "signatures", key->signatures);
+    json_number(j, "sign_time_us", key->sign_time);
+    json_number(j, "stalled_ms", key->stalled);
+    json_number(j, "recoveries", key->recoveries);
+    json_span(j, "warning", key->warning);
     json_close(j, '}');
 }
 

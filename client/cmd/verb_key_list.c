@@ -7,7 +7,7 @@
 
 static void print_head(void)
 {
-    (void)printf("%-16s %-11s %-20s %-12s %s\n", "KEY", "STATE", "TOKEN", "MODEL", "THUMBPRINT");
+    (void)printf("%-16s %-11s %-20s %-12s %-9s %s\n", "KEY", "STATE", "TOKEN", "MODEL", "MADE", "THUMBPRINT");
 }
 
 static int print_item(struct json *j, struct span item, struct dpop_error *err)
@@ -16,11 +16,19 @@ static int print_item(struct json *j, struct span item, struct dpop_error *err)
     int status = command_item(item, &message_key_info, &key, sizeof(key), err);
     if (status != DPOP_OK)
         return status;
-    if (j != NULL)
+    if (j != NULL) {
         show_key_json(j, &key);
-    else
-        (void)printf("%-16.*s %-11.*s %-20.*s %-12.*s %.*s\n", SHOW(key.name), SHOW(key.state), SHOW(key.token),
-                     SHOW(key.model), SHOW(key.jkt));
+        return DPOP_OK;
+    }
+    const char *made = key.jkt.len == 0 ? "-" : key.imported ? "imported" : "in token";
+    (void)printf("%-16.*s %-11.*s %-20.*s %-12.*s %-9s %.*s\n", SHOW(key.name), SHOW(key.state), SHOW(key.token),
+                 SHOW(key.model), made, SHOW(key.jkt));
+    if (key.reason.len > 0)
+        (void)printf("  reason: %.*s\n", SHOW(key.reason));
+    if (key.next.len > 0)
+        (void)printf("  next: %.*s\n", SHOW(key.next));
+    if (key.warning.len > 0)
+        (void)printf("  warning: %.*s\n", SHOW(key.warning));
     return DPOP_OK;
 }
 

@@ -36,6 +36,7 @@ static int show_key(const struct walk *w, struct span item)
         (void)printf("                 reason: %.*s\n", SHOW(key.reason));
     if (key.next.len > 0)
         (void)printf("                 next: %.*s\n", SHOW(key.next));
+    show_pace(&key, "                 ");
     return DPOP_OK;
 }
 

@@ -23,8 +23,10 @@
  *    result's _clear function, which wipes them.
  *  - Every call ends by its deadline: `timeout_ms` milliseconds after it began, 0 meaning DPOP_DEFAULT_TIMEOUT_MS. A
  *    call that ran into it gives DPOP_TIMEOUT, and the connection is still good.
- *  - A lost connection (agent restarted) is opened again, once, by the next call; a call in flight when it was lost
- *    gives DPOP_AGENT_UNREACHABLE.
+ *  - A lost connection (agent restarted) is opened again by the next call. A call that the agent had not read when it
+ *    ended or reloaded, or that it gave back undone (`restarted`), is made again by the library until its deadline, but
+ *    for a token request with an assertion of the caller's that was given back: a server may take one only once. A call
+ *    that the agent was at when it was killed gives DPOP_AGENT_UNREACHABLE.
  *  - One handle belongs to one thread at a time; there is no global state, no signal is raised, no descriptor is
  *    inherited.
  *  - Zero the structs that you fill: members that a later version adds are then at their defaults. Structs that grow

@@ -1,8 +1,10 @@
-// What the fault tests share, over ../flow/world.mjs: a look at the agent's processes from outside, what must hold after
-// every fault, and the shim's files.
+// What the fault tests share, over ../flow/world.mjs: a look at the agent's processes from outside, what must hold
+// after every fault, and the shim's files.
 
 import assert from 'node:assert/strict';
-import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { createPublicKey, verify } from 'node:crypto';
+import { closeSync, openSync, readFileSync, readSync, readdirSync, readlinkSync, renameSync, rmSync,
+  writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build, jose } from '../flow/world.mjs';
@@ -15,9 +17,11 @@ export const shimLibrary = join(build, 'tests/fault/libdpop-shim.so');
 
 const lines = (path) => readFileSync(path, 'utf8').split('\n');
 
-// The processes of an agent: [{ pid, role, name }], the supervisor first. Those that have ended but are not buried count.
+// The processes of an agent: [{ pid, role, name }], the supervisor first. Those that have ended but are not buried
+// count.
 export function processes(supervisor) {
-  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ').filter(Boolean);
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ')
+    .filter(Boolean);
   const found = [{ pid: supervisor, role: 'supervisor' }];
   for (const pid of children.map(Number)) {
     try {
@@ -97,7 +101,8 @@ export function searchMemory(pid, needles) {
 
 // A proof verifies with its own jwk, which is the key that the thumbprint names, and says what was asked for.
 export async function checkProof(proof, { htm, htu, ath, jkt }) {
-  const { payload, protectedHeader } = await jose.jwtVerify(proof, jose.EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
+  const { payload, protectedHeader } = await jose.jwtVerify(proof, jose.EmbeddedJWK,
+    { typ: 'dpop+jwt', algorithms: ['ES256'] });
   assert.equal(payload.htm, htm);
   assert.equal(payload.htu, htu);
   if (ath !== undefined) assert.equal(payload.ath, ath);
@@ -116,22 +121,47 @@ export async function outcome(promise) {
 
 // ---- the shim -----------------------------------------------------------------------------------------------------
 
-// Files of one world's shim: environment for [key …], commands, and the calls that were written down.
-export function makeShim(dir, calls = 'C_Login,C_Sign') {
-  const [log, control] = [join(dir, 'shim.log'), join(dir, 'shim.control')];
+// Files of one world's shim: environment for [key …], commands, and the calls that were written down. Several shims of
+// one world have names of their own.
+export function makeShim(dir, calls = 'C_Login,C_Sign', name = 'shim') {
+  const [log, control] = [join(dir, `${name}.log`), join(dir, `${name}.control`)];
   return {
     environment: [`SHIM_LOG=${log}`, `SHIM_LOG_CALLS=${calls}`, `SHIM_CONTROL=${control}`],
-    command: (text) => writeFileSync(control, `${text}\n`),
+    command: (...lines) => {
+      writeFileSync(`${control}.new`, `${lines.join('\n')}\n`);
+      // a module that reads it at this moment has the old commands or the new ones
+      renameSync(`${control}.new`, control);
+    },
     behave: () => rmSync(control, { force: true }),
-    calls: (name) => {
+    calls: (function_) => {
       let text;
       try {
         text = readFileSync(log, 'utf8');
       } catch {
         return [];
       }
-      return text.split('\n').filter(Boolean).map((line) => line.split(' ')).filter(([, called]) => !name || called === name)
-        .map(([pid, called, rv]) => ({ pid: Number(pid), name: called, rv: Number(rv) }));
+      return text.split('\n').filter(Boolean).map((line) => line.split(' '))
+        .filter(([, called]) => !function_ || called === function_)
+        .map(([pid, called, rv, ...met]) => ({ pid: Number(pid), name: called, rv: Number(rv), met }));
     },
+  };
+}
+
+// Puts the shim before the module of [key name], from the next configuration on.
+export function useShim(world, shim, name = 'work', options = {}) {
+  const section = world.keySections[`key ${name}`];
+  const [, module] = /module-path=([^&]*)/.exec(section.uri);
+  section.uri = section.uri.replace(`module-path=${module}`, `module-path=${shimLibrary}`);
+  section.environment = [section.environment ?? [], `SHIM_MODULE=${decodeURIComponent(module)}`,
+    shim.environment].flat();
+  Object.assign(section, options);
+}
+
+// Whether a proof is signed by the key of this JWK: faster than checkProof, for a hundred thousand of them.
+export function proofVerifier(jwk) {
+  const key = { key: createPublicKey({ key: jwk, format: 'jwk' }), dsaEncoding: 'ieee-p1363' };
+  return (proof) => {
+    const end = proof.lastIndexOf('.');
+    return verify('sha256', Buffer.from(proof.slice(0, end)), key, Buffer.from(proof.slice(end + 1), 'base64url'));
   };
 }

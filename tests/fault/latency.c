@@ -1,11 +1,12 @@
 /*
- * latency SOCKET KIND PROFILE COUNT: sends COUNT requests one after another on one open connection to the agent and prints
+ * latency SOCKET KIND NAME COUNT: sends COUNT requests one after another on one open connection to the agent and prints
  * how long their answers took, in microseconds, as one line of JSON:
  *
  *     {"count": 5000, "errors": 0, "p50": 31.2, "p99": 80.9, "max": 412.0}
  *
- * KIND is "status" or "token"; PROFILE is the token's and is not looked at for a status. An error answer is counted and timed
- * like any other. In C because the pauses of a collecting runtime would be most of a p99.
+ * KIND is "status", "token" or "proof"; NAME is the token's profile or the proof's key, and is not looked at for a
+ * status. An error answer is counted and timed like any other. In C because the pauses of a collecting runtime would
+ * be most of a p99.
  */
 #include "messages.h"
 
@@ -69,11 +70,23 @@ static int compare(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static int measure(int fd, bool token, const char *profile, size_t count, double *times, size_t *errors)
+static void put_request(struct buffer *out, const char *kind, const char *name, uint32_t id)
+{
+    const struct token_request token = {.profile = span_text(name)};
+    const struct proof_request proof = {
+        .key = span_text(name), .htm = span_text("GET"), .htu = span_text("https://api.invalid/")};
+    if (strcmp(kind, "token") == 0)
+        message_put_frame(out, OPERATION_TOKEN, id, &message_token_request, &token);
+    else if (strcmp(kind, "proof") == 0)
+        message_put_frame(out, OPERATION_PROOF, id, &message_proof_request, &proof);
+    else
+        message_put_frame(out, OPERATION_STATUS, id, &message_empty, &(struct empty_message){false});
+}
+
+static int measure(int fd, const char *kind, const char *name, size_t count, double *times, size_t *errors)
 {
     struct buffer out, in;
     struct hello_request hello = {.version_min = PROTOCOL_VERSION_MIN, .version_max = PROTOCOL_VERSION_MAX};
-    struct token_request request = {.profile = span_text(profile)};
     int result = -1;
     buffer_init(&out, FRAME_MAX);
     buffer_init(&in, FRAME_MAX + READ_SIZE);
@@ -82,10 +95,7 @@ static int measure(int fd, bool token, const char *profile, size_t count, double
         goto out;
     for (size_t i = 0; i < count; i++) {
         double begun = now();
-        if (token)
-            message_put_frame(&out, OPERATION_TOKEN, (uint32_t)i, &message_token_request, &request);
-        else
-            message_put_frame(&out, OPERATION_STATUS, (uint32_t)i, &message_empty, &(struct empty_message){false});
+        put_request(&out, kind, name, (uint32_t)i);
         int operation = ask(fd, &out, &in);
         if (operation < 0)
             goto out;
@@ -103,13 +113,14 @@ int main(int argc, char **argv)
 {
     size_t count = argc == 5 ? strtoul(argv[4], NULL, 10) : 0, errors = 0;
     double *times = count > 0 && count <= COUNT_MAX ? calloc(count, sizeof(*times)) : NULL;
-    if (times == NULL || (strcmp(argv[2], "token") != 0 && strcmp(argv[2], "status") != 0)) {
-        (void)fputs("usage: latency SOCKET status|token PROFILE COUNT\n", stderr);
+    if (times == NULL ||
+        (strcmp(argv[2], "token") != 0 && strcmp(argv[2], "proof") != 0 && strcmp(argv[2], "status") != 0)) {
+        (void)fputs("usage: latency SOCKET status|token|proof NAME COUNT\n", stderr);
         free(times);
         return 2;
     }
     int fd = connect_to(argv[1]);
-    int result = fd < 0 ? -1 : measure(fd, strcmp(argv[2], "token") == 0, argv[3], count, times, &errors);
+    int result = fd < 0 ? -1 : measure(fd, argv[2], argv[3], count, times, &errors);
     if (result == 0) {
         qsort(times, count, sizeof(*times), compare);
         (void)printf("{\"count\": %zu, \"errors\": %zu, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n", count, errors,

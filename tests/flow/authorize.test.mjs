@@ -1,5 +1,5 @@
-// authorize and outcome over the wire: both headers in one round trip, and the verdict on what the server answered. What
-// the resource server says is either real or given to outcome as if it had been said.
+// authorize and outcome over the wire: both headers in one round trip, and the verdict on what the server answered.
+// What the resource server says is either real or given to outcome as if it had been said.
 
 import { after, before, beforeEach, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -14,7 +14,8 @@ showLogOnFailure(() => world);
 
 before(async () => {
   world = await makeWorld();
-  const scripted = await startScriptedServers(world.authority.tls, ['scripted'], { origins: 'https://api.example https://other.example https://fresh.example' });
+  const scripted = await startScriptedServers(world.authority.tls, ['scripted'],
+    { origins: 'https://api.example https://other.example https://fresh.example' });
   ({ servers, close } = scripted);
   await world.configure({ profiles: { basic: {}, post: {}, ...scripted.profiles } });
 });
@@ -27,10 +28,12 @@ beforeEach(() => {
   servers.scripted.token = servers.scripted.grant;
 });
 
-const authorize = (values = {}) => world.agent.authorize({ profile: 'scripted', htm: 'GET', url: 'https://api.example/a', ...values });
+const authorize = (values = {}) =>
+  world.agent.authorize({ profile: 'scripted', htm: 'GET', url: 'https://api.example/a', ...values });
 const claimsOf = (proof) => JSON.parse(Buffer.from(proof.split('.')[1], 'base64url'));
 const nonceOf = ({ dpop }) => claimsOf(dpop).nonce;
-const verdictOn = async (authorized, values) => (await world.agent.outcome({ attempt: authorized.attempt, http_status: 401, ...values })).verdict;
+const verdictOn = async (authorized, values) =>
+  (await world.agent.outcome({ attempt: authorized.attempt, http_status: 401, ...values })).verdict;
 const challenges = (...values) => ({ challenges: values });
 const nonceChallenge = (nonce) => ({ nonces: [nonce], ...challenges('DPoP error="use_dpop_nonce"') });
 
@@ -41,8 +44,10 @@ describe('authorize', () => {
     assert.equal(authorized.url, `${world.rs.origin}/a?b=c`);
     const [scheme, token] = authorized.authorization.split(' ');
     assert.equal(scheme, 'DPoP');
-    await verifyProof(authorized.dpop, { jwk: world.jwk.work, htm: 'PUT', htu: `${world.rs.origin}/a`, ath: athOf(token), nonce: nonceOf(authorized) });
-    const answer = await fetchTrusting(world.authority.ca)(authorized.url, { method: 'PUT', headers: { authorization: authorized.authorization, dpop: authorized.dpop }, body: 'x' });
+    await verifyProof(authorized.dpop, { jwk: world.jwk.work, htm: 'PUT', htu: `${world.rs.origin}/a`,
+      ath: athOf(token), nonce: nonceOf(authorized) });
+    const answer = await fetchTrusting(world.authority.ca)(authorized.url,
+      { method: 'PUT', headers: { authorization: authorized.authorization, dpop: authorized.dpop }, body: 'x' });
     assert.equal(answer.status, 200);
   });
 
@@ -62,10 +67,12 @@ describe('authorize', () => {
     assert.deepEqual([form.get('scope'), form.get('resource')], ['special', 'https://api.example/x']);
   });
 
-  test('is refused for an unknown profile, another origin, a bad URL and a bad method, before any token is asked for', async () => {
+  test('is refused for an unknown profile, another origin, a bad URL and a bad method, '
+    + 'before any token is asked for', async () => {
     const before = servers.scripted.sends.length;
     for (const [values, name] of [
-      [{ profile: 'none' }, 'unknown-profile'], [{ url: 'https://evil.example/' }, 'origin-refused'], [{ url: 'http://api.example/' }, 'insecure-url'],
+      [{ profile: 'none' }, 'unknown-profile'], [{ url: 'https://evil.example/' }, 'origin-refused'],
+        [{ url: 'http://api.example/' }, 'insecure-url'],
       [{ url: 'https://api.example/a b' }, 'invalid-argument'], [{ url: 'api.example' }, 'invalid-argument'],
     ]) await assert.rejects(authorize({ scope: 'unseen', ...values }), { name });
     assert.equal(servers.scripted.sends.length, before);
@@ -85,7 +92,8 @@ describe('a nonce challenge', () => {
     assert.equal(nonceOf(await authorize({ url: 'https://other.example/' })), undefined, 'no other origin gets it');
   });
 
-  test('for the second time, though with a new nonce, is a failure; the next request starts with that nonce', async () => {
+  test('for the second time, though with a new nonce, is a failure; '
+    + 'the next request starts with that nonce', async () => {
     const first = await authorize();
     assert.equal(await verdictOn(first, nonceChallenge('a1')), 'retry');
     const second = await authorize({ attempt: first.attempt });
@@ -93,14 +101,16 @@ describe('a nonce challenge', () => {
     assert.equal(nonceOf(await authorize()), 'a2');
   });
 
-  test('with the nonce that was refused, with two nonces, with an illegal or without any nonce, is a failure', async () => {
+  test('with the nonce that was refused, with two nonces, with an illegal or without any nonce, '
+    + 'is a failure', async () => {
     const first = await authorize();
     await verdictOn(first, nonceChallenge('same'));
     const second = await authorize({ attempt: first.attempt });
     assert.equal(await verdictOn(second, nonceChallenge('same')), 'fail');
     const challenge = challenges('DPoP error="use_dpop_nonce"');
     for (const nonces of [[], ['x1', 'x2'], ['a "quote"'], ['n'.repeat(5000)], ['']]) {
-      const { verdict, reason } = await world.agent.outcome({ attempt: (await authorize()).attempt, http_status: 401, nonces, ...challenge });
+      const { verdict, reason } = await world.agent.outcome({ attempt: (await authorize()).attempt, http_status: 401,
+        nonces, ...challenge });
       assert.equal(verdict, 'fail');
       assert.match(reason, /nonce/);
     }
@@ -147,7 +157,8 @@ describe('a refused token', () => {
   test('refused for 200 callers at once costs one refresh', async () => {
     const authorized = await Promise.all(Array.from({ length: 200 }, () => authorize()));
     const before = servers.scripted.sends.length;
-    const verdicts = await Promise.all(authorized.map((each) => verdictOn(each, challenges('DPoP error="invalid_token"'))));
+    const verdicts = await Promise.all(authorized.map((each) =>
+      verdictOn(each, challenges('DPoP error="invalid_token"'))));
     assert.ok(verdicts.every((verdict) => verdict === 'refresh'));
     const again = await Promise.all(authorized.map(({ attempt }) => authorize({ attempt })));
     assert.equal(servers.scripted.sends.length - before, 1);
@@ -171,7 +182,8 @@ describe('a refused token', () => {
     const first = await authorize();
     assert.equal(await verdictOn(first, challenges('DPoP error="invalid_token"')), 'refresh');
     const second = await authorize({ attempt: first.attempt });
-    const { verdict, reason } = await world.agent.outcome({ attempt: second.attempt, http_status: 401, ...challenges('DPoP error="invalid_token"') });
+    const { verdict, reason } = await world.agent.outcome({ attempt: second.attempt, http_status: 401,
+      ...challenges('DPoP error="invalid_token"') });
     assert.equal(verdict, 'fail');
     assert.match(reason, /new access token too/);
   });
@@ -191,16 +203,19 @@ describe('a refused token', () => {
 describe('WWW-Authenticate', () => {
   const fresh = async (values, status = 401) => {
     const { attempt } = await authorize();
-    return (await world.agent.outcome({ attempt, http_status: status, nonces: [`w${Math.random()}`], ...values })).verdict;
+    return (await world.agent.outcome({ attempt, http_status: status, nonces: [`w${Math.random()}`],
+      ...values })).verdict;
   };
 
   for (const [what, verdict, values] of [
     ['with algs before error', 'retry', ['DPoP algs="ES256 PS256", error="use_dpop_nonce", error_description="x"']],
-    ['under the scheme Bearer, with another error, though it wants DPoP', 'refresh', ['Bearer realm="a", error="invalid_token"']],
+    ['under the scheme Bearer, with another error, though it wants DPoP', 'refresh',
+      ['Bearer realm="a", error="invalid_token"']],
     ['as the second challenge of one header', 'retry', ['Basic realm="a, b", DPoP error="use_dpop_nonce"']],
     ['as the second header', 'refresh', ['Basic realm="x"', 'DPoP error="invalid_token"']],
     ['with the error as a token instead of a quoted string', 'retry', ['dpop error=use_dpop_nonce']],
-    ['with escapes in quoted strings', 'refresh', ['DPoP error_description="say \\"use_dpop_nonce\\", please", error="invalid\\_token"']],
+    ['with escapes in quoted strings', 'refresh',
+      ['DPoP error_description="say \\"use_dpop_nonce\\", please", error="invalid\\_token"']],
     ['that says invalid_dpop_proof', 'fail', ['DPoP error="invalid_dpop_proof"']],
     ['that says insufficient_scope', 'fail', ['DPoP error="insufficient_scope"']],
     ['of the scheme Bearer with use_dpop_nonce is no nonce challenge', 'done', ['Bearer error="use_dpop_nonce"']],
@@ -220,14 +235,22 @@ describe('WWW-Authenticate', () => {
 });
 
 describe('an attempt', () => {
-  test('that is unknown or changed is answered done, with the reason', async () => {
+  test('that is unknown or changed teaches nothing; refused for a cause that a new send has not, '
+    + 'it is worth one', async () => {
     const { attempt } = await authorize();
     const changed = Buffer.from(attempt);
     changed[changed.length - 1] ^= 1;
     for (const unknown of [Buffer.alloc(0), Buffer.from('x'), changed, attempt.subarray(1), Buffer.alloc(1024)]) {
-      const { verdict, reason } = await world.agent.outcome({ attempt: unknown, http_status: 401, ...nonceChallenge('forged') });
-      assert.equal(verdict, 'done');
-      assert.match(reason, /does not know this attempt/);
+      const { verdict, reason } = await world.agent.outcome({ attempt: unknown, http_status: 401,
+        ...nonceChallenge('forged') });
+      assert.equal(verdict, 'retry');
+      assert.match(reason, /restarted since this attempt/);
+      for (const other of [{ http_status: 200 }, { http_status: 401 },
+        { http_status: 503, ...nonceChallenge('forged') }]) {
+        const answer = await world.agent.outcome({ attempt: unknown, ...other });
+        assert.equal(answer.verdict, 'done');
+        assert.match(answer.reason, /does not know this attempt/);
+      }
     }
     assert.notEqual(nonceOf(await authorize()), 'forged');
   });

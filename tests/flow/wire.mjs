@@ -16,8 +16,9 @@ export const HEADER_SIZE = 12;
 
 export const operations = {
   hello: 1, status: 2, keys: 3, profiles: 4, proof: 5, token: 6, authorize: 7, outcome: 8, init: 9,
-  loginBegin: 10, loginWait: 11, loginRedirect: 12, loginCancel: 13, logout: 14, introspect: 15, profileTest: 16, trace: 17,
-  register: 18, keyCsr: 19, keyCert: 20, reload: 21,
+  loginBegin: 10, loginWait: 11, loginRedirect: 12, loginCancel: 13, logout: 14, introspect: 15, profileTest: 16,
+  trace: 17, register: 18, keyCsr: 19, keyCert: 20, reload: 21,
+  keyGenerate: 22, keyImport: 23, keyDelete: 24, keyPrepare: 25, keyCommit: 26, unlock: 27, lock: 28,
 };
 export const OPERATION_ANSWER = 0x8000;
 export const OPERATION_ERROR = 0xffff;
@@ -26,7 +27,8 @@ export const verdicts = ['none', 'done', 'retry', 'refresh', 'login', 'fail'];
 export const checkResults = ['none', 'passed', 'failed', 'not tried', 'warning'];
 
 export const statuses = {
-  0: 'ok', 1: 'malformed', 2: 'unknown-operation', 3: 'unsupported-field', 4: 'too-large', 5: 'version', 6: 'hello-required',
+  0: 'ok', 1: 'malformed', 2: 'unknown-operation', 3: 'unsupported-field', 4: 'too-large', 5: 'version',
+    6: 'hello-required',
   20: 'invalid-argument', 21: 'unknown-key', 22: 'unknown-profile', 23: 'exists', 24: 'configuration',
   40: 'peer-refused', 41: 'origin-refused', 42: 'insecure-url', 43: 'server-refused', 44: 'token-not-dpop',
   45: 'token-other-key', 46: 'token-too-short',
@@ -44,6 +46,7 @@ const keyInfo = {
   name: [1, 'text'], uri: [2, 'text'], state: [3, 'text'], reason: [4, 'text'], next: [5, 'text'], jkt: [6, 'text'],
   x: [7, 'bytes'], y: [8, 'bytes'], attributes: [9, 'u32'], imported: [10, 'bool'], token: [11, 'text'],
   model: [12, 'text'], workers: [13, 'u16'], waiting: [14, 'u32'], signatures: [15, 'u64'],
+  sign_time: [16, 'u32'], stalled: [17, 'u32'], recoveries: [18, 'u32'], warning: [19, 'text'],
 };
 const profileInfo = {
   name: [1, 'text'], key: [2, 'text'], issuer: [3, 'text'], token_endpoint: [4, 'text'], client_id: [5, 'text'],
@@ -52,6 +55,12 @@ const profileInfo = {
   login_reason: [15, 'text'], subject: [16, 'text'], persisted: [17, 'bool'], dpop: [18, 'text'],
 };
 const checkInfo = { name: [1, 'text'], result: [2, 'u16'], detail: [3, 'text'], next: [4, 'text'] };
+const boundInfo = { profile: [1, 'text'], revoked: [2, 'bool'], login_due: [3, 'bool'], note: [4, 'text'] };
+const keyMade = {
+  name: [1, 'text'], uri: [2, 'text'], jkt: [3, 'text'], x: [4, 'bytes'], y: [5, 'bytes'], imported: [6, 'bool'],
+  configuration: [7, 'text'], authenticates: [8, 'texts'],
+};
+const unlocked = { token: [1, 'text'], keys: [2, 'texts'] };
 const traceEntry = { sequence: [1, 'u64'], time: [2, 'u64'], text: [3, 'bytes'] };
 
 export const messages = {
@@ -78,7 +87,8 @@ export const messages = {
     actor_token: [10, 'bytes'], actor_token_type: [11, 'text'], assertion: [12, 'bytes'],
   },
   tokenAnswer: {
-    access_token: [1, 'text'], token_type: [2, 'text'], expires_in: [3, 'u32'], expires_at: [4, 'u64'], scope: [5, 'text'],
+    access_token: [1, 'text'], token_type: [2, 'text'], expires_in: [3, 'u32'], expires_at: [4, 'u64'],
+      scope: [5, 'text'],
     jkt: [6, 'text'], raw: [7, 'text'],
   },
   authorizeRequest: {
@@ -91,13 +101,18 @@ export const messages = {
     challenges: [5, 'bytesList'],
   },
   outcomeAnswer: { verdict: [1, 'u16'], reason: [2, 'text'] },
-  initRequest: { name: [1, 'text'], module: [2, 'text'] },
+  initRequest: {
+    name: [1, 'text'], module: [2, 'text'], kind: [3, 'text'], token: [4, 'text'], environment: [5, 'texts'],
+    pin: [6, 'bool'], keep_pin: [7, 'bool'],
+  },
   initAnswer: {
     uri: [1, 'text'], jkt: [2, 'text'], configuration: [3, 'text'], token_folder: [4, 'text'], pin_file: [5, 'text'],
+    reason: [6, 'text'], model: [7, 'text'],
   },
   loginBeginRequest: { profile: [1, 'text'], device: [2, 'bool'], timeout: [3, 'u32'] },
   loginBeginAnswer: {
-    login: [1, 'bytes'], url: [2, 'text'], redirect_uri: [3, 'text'], user_code: [4, 'text'], verification_uri: [5, 'text'],
+    login: [1, 'bytes'], url: [2, 'text'], redirect_uri: [3, 'text'], user_code: [4, 'text'],
+      verification_uri: [5, 'text'],
     verification_uri_complete: [6, 'text'], expires_in: [7, 'u32'],
   },
   loginWaitRequest: { login: [1, 'bytes'], timeout: [2, 'u32'] },
@@ -132,6 +147,22 @@ export const messages = {
   keyCertAnswer: { pem: [1, 'bytes'] },
   reloadRequest: {},
   reloadAnswer: {},
+  keyGenerateRequest: { name: [1, 'text'], like: [2, 'text'], timeout: [3, 'u32'] },
+  keyGenerateAnswer: keyMade,
+  keyImportRequest: { name: [1, 'text'], like: [2, 'text'], password: [3, 'bool'], timeout: [4, 'u32'] },
+  keyImportAnswer: keyMade,
+  keyDeleteRequest: { key: [1, 'text'], timeout: [2, 'u32'] },
+  keyDeleteAnswer: { bound: [1, boundInfo], configuration: [2, 'text'] },
+  keyPrepareRequest: { key: [1, 'text'], timeout: [2, 'u32'] },
+  keyPrepareAnswer: keyMade,
+  keyCommitRequest: { key: [1, 'text'], timeout: [2, 'u32'] },
+  keyCommitAnswer: {
+    jkt: [1, 'text'], old_jkt: [2, 'text'], bound: [3, boundInfo], configuration: [4, 'text'], note: [5, 'text'],
+  },
+  unlockRequest: { key: [1, 'text'], timeout: [2, 'u32'] },
+  unlockAnswer: unlocked,
+  lockRequest: { key: [1, 'text'] },
+  lockAnswer: unlocked,
   error: {
     status: [1, 'u16'], retryable: [2, 'bool'], http_status: [3, 'u16'], retry_after: [4, 'u32'], message: [5, 'text'],
     next: [6, 'text'], oauth_error: [7, 'text'], oauth_description: [8, 'text'], oauth_uri: [9, 'text'],
@@ -226,7 +257,8 @@ export function takeFrames(bytes) {
   while (bytes.length >= 4) {
     const size = 4 + bytes.readUInt32BE(0);
     if (bytes.length < size) break;
-    frames.push({ operation: bytes.readUInt16BE(4), request: bytes.readUInt32BE(8), fields: bytes.subarray(HEADER_SIZE, size) });
+    frames.push({ operation: bytes.readUInt16BE(4), request: bytes.readUInt32BE(8),
+      fields: bytes.subarray(HEADER_SIZE, size) });
     bytes = bytes.subarray(size);
   }
   return { frames, rest: bytes };
@@ -288,7 +320,8 @@ class Connection {
   async call(operation, values = {}) {
     const received = await this.exchange(operations[operation], encode(messages[`${operation}Request`], values));
     if (received.operation === OPERATION_ERROR) throw new AgentError(decode(messages.error, received.fields));
-    if (received.operation !== (operations[operation] | OPERATION_ANSWER)) throw new Error(`operation ${received.operation} answers ${operation}`);
+    if (received.operation !== (operations[operation] | OPERATION_ANSWER))
+      throw new Error(`operation ${received.operation} answers ${operation}`);
     return decode(messages[`${operation}Answer`], received.fields);
   }
 
@@ -325,6 +358,13 @@ class Connection {
   async keyCsr(values) { return (await this.call('keyCsr', values)).pem.toString(); }
   async keyCert(values) { return (await this.call('keyCert', values)).pem.toString(); }
   reload() { return this.call('reload'); }
+  // Keys: generate({ name, like }), prepare, commit and delete({ key }); the agent reloads after them. Node sends no
+  // descriptors: unlock, key import and init with a PIN are the dpop command's.
+  keyGenerate(values) { return this.call('keyGenerate', values); }
+  keyDelete(values) { return this.call('keyDelete', values); }
+  keyPrepare(values = {}) { return this.call('keyPrepare', values); }
+  keyCommit(values = {}) { return this.call('keyCommit', values); }
+  lock(values = {}) { return this.call('lock', values); }
 
   // { verdict: 'done' | 'retry' | …, reason }
   async outcome(values) {

@@ -8,14 +8,16 @@
 //
 // A profile is { option: value } of dpop-agent.conf, laid over what its client's kind needs (see profileOptions): null
 // leaves an option out, an array repeats it; `client` is 'basic', 'post' or 'jwt' (default: the profile's name, else
-// basic), or one that addClient (login-steps.mjs) made. The agent's log is in world.log(); a log with a sanitizer's report fails stop().
+// basic), or one that addClient (login-steps.mjs) made. The agent's log is in world.log(); a log with a sanitizer's
+// report fails stop().
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { randomUUID } from 'node:crypto';
 import { afterEach } from 'node:test';
-import { access, chmod, chown, copyFile, mkdir, mkdtemp, open, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, copyFile, mkdir, mkdtemp, open, readFile, readdir, rename, rm,
+  writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,9 +33,10 @@ export const dpopBinary = join(build, 'client/dpop');
 export const full = process.env.DPOP_FULL === '1';
 export const jose = createRequire(join(repository, 'tests/servers/package.json'))('jose');
 
-// The beginning of a command line in a mount namespace of its own. In a chroot whose / is no mount point the propagation
-// cannot be set; whoever made it has seen to that.
-export const ownMounts = ['unshare', '--mount', '--propagation', spawnSync('unshare', ['--mount', 'true']).status === 0 ? 'private' : 'unchanged'];
+// The beginning of a command line in a mount namespace of its own. In a chroot whose / is no mount point the
+// propagation cannot be set; whoever made it has seen to that.
+export const ownMounts = ['unshare', '--mount', '--propagation',
+  spawnSync('unshare', ['--mount', 'true']).status === 0 ? 'private' : 'unchanged'];
 export const nobody = { uid: 65534, gid: 65534 };
 
 // A count at full size, or CI's: a fiftieth unless it is given. Printed, so that a log says what was tested.
@@ -54,7 +57,8 @@ export async function until(what, probe, { timeout = 15_000, every = 15 } = {}) 
     } catch (error) {
       failure = error;
     }
-    if (Date.now() > end) throw new Error(`timed out after ${timeout} ms: ${what}${failure ? `: ${failure.message}` : ''}`);
+    if (Date.now() > end)
+      throw new Error(`timed out after ${timeout} ms: ${what}${failure ? `: ${failure.message}` : ''}`);
     await sleep(every);
   }
 }
@@ -65,7 +69,8 @@ export function assertRoot() {
 
 // Runs a program to its end: { status, signal, stdout, stderr }. stdin: string, Buffer or readable stream.
 export async function run(file, args, { stdin = '', env = {}, uid, gid, cwd = '/', timeout = 60_000 } = {}) {
-  const child = spawn(file, args, { env: { PATH: process.env.PATH, ...env }, uid, gid, cwd, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(file, args,
+    { env: { PATH: process.env.PATH, ...env }, uid, gid, cwd, stdio: ['pipe', 'pipe', 'pipe'] });
   const output = { stdout: [], stderr: [] };
   for (const name of ['stdout', 'stderr']) child[name].on('data', (chunk) => output[name].push(chunk));
   child.stdin.on('error', () => {}); // a program need not read it
@@ -77,7 +82,8 @@ export async function run(file, args, { stdin = '', env = {}, uid, gid, cwd = '/
     child.once('close', (...ended) => done(ended));
   }).finally(() => clearTimeout(timer));
   const bytes = Buffer.concat(output.stdout);
-  return { status, signal, stdout: bytes.toString(), stdoutBytes: bytes, stderr: Buffer.concat(output.stderr).toString() };
+  return { status, signal, stdout: bytes.toString(), stdoutBytes: bytes,
+    stderr: Buffer.concat(output.stderr).toString() };
 }
 
 // ---- the agent as a process ---------------------------------------------------------------------------------------
@@ -106,10 +112,12 @@ export async function logTail(path, lines = 60) {
 
 // Starts dpop-agent: { pid, exited: Promise<{ status, signal }>, log(), stop() }. Its stderr goes to the file logPath.
 // wrap: a program and arguments that the agent's command line is appended to.
-export async function startAgent({ args = [], env = {}, logPath, uid, gid, binary = agentBinary, wrap = [], cwd = '/' }) {
+export async function startAgent({ args = [], env = {}, logPath, uid, gid, binary = agentBinary, wrap = [],
+  cwd = '/' }) {
   const log = await open(logPath, 'a', 0o600);
   const [file, ...rest] = [...wrap, binary, ...args];
-  const child = spawn(file, rest, { env: { PATH: process.env.PATH, ...env }, uid, gid, cwd, stdio: ['ignore', 'ignore', log.fd] });
+  const child = spawn(file, rest,
+    { env: { PATH: process.env.PATH, ...env }, uid, gid, cwd, stdio: ['ignore', 'ignore', log.fd] });
   await log.close();
   const exited = new Promise((done, failed) => {
     child.once('error', failed);
@@ -122,7 +130,8 @@ export async function startAgent({ args = [], env = {}, logPath, uid, gid, binar
     isRunning: () => child.exitCode === null && child.signalCode === null,
     kill: (signal) => child.kill(signal),
     log: () => readFile(logPath, 'utf8'),
-    logged: (pattern, options) => until(`the log has ${pattern}`, async () => (await agent.log()).match(pattern), options),
+    logged: (pattern, options) =>
+      until(`the log has ${pattern}`, async () => (await agent.log()).match(pattern), options),
     // Ends it as systemd would and checks everything that must hold then.
     async stop() {
       const children = agent.isRunning() ? await childrenOf(child.pid) : [];
@@ -149,7 +158,8 @@ export async function startAgent({ args = [], env = {}, logPath, uid, gid, binar
 // Prints the end of the agent's log after each test that failed. Called once, at the top of a test file.
 export function showLogOnFailure(getWorld) {
   afterEach(async (t) => {
-    if (t.error && getWorld()?.logPath) console.error(`---- the agent's log after "${t.name}"\n${await logTail(getWorld().logPath)}\n----`);
+    if (t.error && getWorld()?.logPath)
+      console.error(`---- the agent's log after "${t.name}"\n${await logTail(getWorld().logPath)}\n----`);
   });
 }
 
@@ -168,7 +178,7 @@ export function iniText(sections) {
   return lines.join('\n');
 }
 
-// The inverse, for the file that init wrote.
+// The inverse, for the file that init wrote: an option that is there several times becomes an array.
 export function parseIni(text) {
   const sections = {};
   let current;
@@ -176,7 +186,10 @@ export function parseIni(text) {
     if (line === '' || /^[#;]/.test(line)) continue;
     const [, section] = /^\[(.*)\]$/.exec(line) ?? [];
     if (section) current = sections[section] = {};
-    else current[line.slice(0, line.indexOf('=')).trim()] = line.slice(line.indexOf('=') + 1).trim();
+    else {
+      const [option, value] = [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1).trim()];
+      current[option] = option in current ? [current[option], value].flat() : value;
+    }
   }
   return sections;
 }
@@ -208,6 +221,7 @@ export async function makeWorld({
   profiles = { basic: {} }, //  { name: { option: value } }
   keys = ['work'], //           names; each is made with the operation init
   key = {}, //                  options of every [key …]
+  init = {}, //                 what the operation init is told of the token: kind, environment, … (SoftHSM by default)
   workers = 1,
   agent: agentOptions = {}, //  options of [agent]
   servers = true, //            false: the agent alone
@@ -218,7 +232,8 @@ export async function makeWorld({
   wait = true, //               until every key is ready
 } = {}) {
   for (const binary of [agentBinary, dpopBinary]) {
-    await access(binary).catch(() => assert.fail(`${binary} is missing: build it, or name another build folder in DPOP_BUILD`));
+    await access(binary)
+      .catch(() => assert.fail(`${binary} is missing: build it, or name another build folder in DPOP_BUILD`));
   }
   const dir = await mkdtemp(join(tmpdir(), 'dpop-flow-'));
   const undo = [];
@@ -237,7 +252,8 @@ export async function makeWorld({
     keyUri: {},
     pinFile: {},
     sections: {}, // what writeConfig wrote last
-    environment: { HOME: dir, XDG_CONFIG_HOME: join(dir, 'config'), XDG_STATE_HOME: join(dir, 'state'), XDG_RUNTIME_DIR: join(dir, 'run') },
+    environment: { HOME: dir, XDG_CONFIG_HOME: join(dir, 'config'), XDG_STATE_HOME: join(dir, 'state'),
+      XDG_RUNTIME_DIR: join(dir, 'run') },
     binary: agentBinary,
   };
   const own = async (path) => user && chown(path, user.uid, user.gid);
@@ -257,7 +273,8 @@ export async function makeWorld({
     return run(dpopBinary, args.map(String), { ...options, env: { ...world.environment, ...options.env } });
   };
   world.start = async () => {
-    world.process = await startAgent({ env: { ...world.environment, ...env(dir) }, logPath: world.logPath, binary: world.binary, ...user });
+    world.process = await startAgent({ env: { ...world.environment, ...env(dir) }, logPath: world.logPath,
+      binary: world.binary, ...user });
   };
 
   // Waits until a connection says that these keys (default: all) are ready; world.agent is then a fresh connection.
@@ -268,7 +285,8 @@ export async function makeWorld({
       const connection = await world.connect();
       try {
         const { processes, keys: states } = await connection.status();
-        if (!processes.some(({ name, pid }) => name === 'front' && pid !== frontIsNot)) throw new Error('the old front still answers');
+        if (!processes.some(({ name, pid }) => name === 'front' && pid !== frontIsNot))
+          throw new Error('the old front still answers');
         const waiting = names.filter((name) => states.find((state) => state.name === name)?.state !== 'ready');
         if (waiting.length > 0) throw new Error(JSON.stringify(states));
         return connection;
@@ -291,9 +309,11 @@ export async function makeWorld({
     world.sections = {
       agent: { 'log-level': 'debug', ...agentOptions },
       ...world.keySections,
-      ...Object.fromEntries(Object.entries(wanted).map(([name, options]) => [`profile ${name}`, profileOptions(world, name, options)])),
+      ...Object.fromEntries(Object.entries(wanted)
+        .map(([name, options]) => [`profile ${name}`, profileOptions(world, name, options)])),
     };
-    for (const [name, options] of Object.entries(sections)) world.sections[name] = { ...world.sections[name], ...options };
+    for (const [name, options] of Object.entries(sections))
+      world.sections[name] = { ...world.sections[name], ...options };
     await world.writeConfigText(iniText(world.sections));
   };
   world.writeConfigText = async (text) => {
@@ -323,7 +343,8 @@ export async function makeWorld({
     await chmod(join(dir, 'authority'), 0o755); // its ca.pem is for the agent's user
     world.as = await startAuthorizationServer({ tls: world.authority.tls, secrets: world.secrets, ...asOptions });
     undo.push(world.as.close);
-    world.rs = await startResourceServer({ tls: world.authority.tls, issuer: world.as.issuer, ca: world.authority.ca, ...rsOptions });
+    world.rs = await startResourceServer({ tls: world.authority.tls, issuer: world.as.issuer, ca: world.authority.ca,
+      ...rsOptions });
     undo.push(world.rs.close);
     world.as.addResource(world.rs.origin);
   }
@@ -344,7 +365,8 @@ export async function makeWorld({
 
   async function makeKey(name) {
     await rm(world.configPath, { force: true });
-    const made = await world.agent.init({ name });
+    // never a TPM of this machine
+    const made = await world.agent.init({ name, ...(init.module || init.token ? {} : { kind: 'softhsm' }), ...init });
     world.jkt[name] = made.jkt;
     world.keyUri[name] = made.uri;
     world.pinFile[name] = made.pin_file;

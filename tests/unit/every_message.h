@@ -25,7 +25,11 @@ static const struct every_message every_message[] = {
     EVERY(introspect_request), EVERY(introspect_answer), EVERY(profile_test_request), EVERY(profile_test_answer),
     EVERY(check_info),       EVERY(trace_request),   EVERY(trace_answer),   EVERY(trace_entry),
     EVERY(register_request), EVERY(register_answer), EVERY(key_csr_request), EVERY(key_cert_request),
-    EVERY(pem_answer),       {&message_error, sizeof(struct error_message)},
+    EVERY(pem_answer),       EVERY(key_generate_request), EVERY(key_import_request), EVERY(key_made_answer),
+    EVERY(key_delete_request), EVERY(key_delete_answer), EVERY(bound_info), EVERY(key_prepare_request),
+    EVERY(key_commit_request), EVERY(key_commit_answer), EVERY(unlock_request), EVERY(lock_request),
+    EVERY(unlock_answer),
+    {&message_error, sizeof(struct error_message)},
     {&message_empty, sizeof(struct empty_message)},
 };
 #undef EVERY

@@ -69,6 +69,40 @@ void fake_stop(struct fake_agent *fake)
     (void)rmdir(fake->folder);
 }
 
+static _Thread_local struct {
+    int fds[LIMIT_DESCRIPTORS];
+    size_t count;
+} came;
+
+int fake_take_descriptor(void)
+{
+    if (came.count == 0)
+        return -1;
+    int fd = came.fds[0];
+    came.fds[0] = came.fds[1];
+    came.count--;
+    return fd;
+}
+
+static ssize_t receive(int fd, uint8_t *room, size_t size)
+{
+    union {
+        char bytes[CMSG_SPACE(LIMIT_DESCRIPTORS * sizeof(int))];
+        struct cmsghdr align;
+    } ancillary;
+    struct iovec iov = {.iov_base = room, .iov_len = size};
+    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes,
+                            .msg_controllen = sizeof(ancillary.bytes)};
+    ssize_t n = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *m = n > 0 ? CMSG_FIRSTHDR(&header) : NULL;
+    if (m != NULL) {
+        check(came.count == 0, "descriptors that nobody took");
+        came.count = (m->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(came.fds, CMSG_DATA(m), came.count * sizeof(int));
+    }
+    return n;
+}
+
 bool fake_read(int fd, struct buffer *b, struct frame *frame)
 {
     static _Thread_local size_t taken;
@@ -78,6 +112,8 @@ bool fake_read(int fd, struct buffer *b, struct frame *frame)
     if (taken > 0)
         buffer_consume(b, taken);
     taken = 0;
+    for (int left; b->len == 0 && (left = fake_take_descriptor()) >= 0;)
+        (void)close(left);
     for (;;) {
         if (frame_take(buffer_span(b), FRAME_MAX, frame, &size) == FRAME_COMPLETE) {
             taken = size;
@@ -85,7 +121,7 @@ bool fake_read(int fd, struct buffer *b, struct frame *frame)
         }
         uint8_t *room = buffer_room(b, 4096);
         check(room != NULL, "a buffer of the fake agent");
-        ssize_t n = recv(fd, room, 4096, 0);
+        ssize_t n = receive(fd, room, 4096);
         if (n <= 0)
             return false;
         buffer_added(b, (size_t)n);
@@ -165,7 +201,8 @@ static void answer_token(int fd, const struct frame *frame)
         return;
     }
     struct span given = in.subject_token.data != NULL ? in.subject_token : in.assertion;
-    (void)snprintf(raw, sizeof(raw), "{\"actor\":\"%.*s\"}", (int)in.actor_token.len, (const char *)in.actor_token.data);
+    (void)snprintf(raw, sizeof(raw), "{\"actor\":\"%.*s\"}", (int)in.actor_token.len,
+                   (const char *)in.actor_token.data);
     fake_answer(fd, frame, &message_token_answer,
                 &(struct token_answer){.access_token = given.data != NULL ? given : span_text("the-token"),
                                        .token_type = span_text("DPoP"), .expires_in = 300, .expires_at = 1795000000,
@@ -241,7 +278,14 @@ static void answer_lists(int fd, const struct frame *frame)
                                         .attributes = KEY_SENSITIVE | KEY_LOCAL,
                                         .token = span_text("tok \"en\""),
                                         .model = span_text("SoftHSM v2"),
-                                        .workers = 2});
+                                        .workers = 2,
+                                        .imported = true,
+                                        .waiting = 3,
+                                        .signatures = 9,
+                                        .sign_time = 4200,
+                                        .stalled = 1500,
+                                        .recoveries = 2,
+                                        .warning = span_text("one try is left")});
     list_builder_add(&keys, &message_key_info,
                      &(struct key_info){.name = span_text("spare"),
                                         .state = span_text("locked"),
@@ -254,6 +298,7 @@ static void answer_lists(int fd, const struct frame *frame)
                                             .state = span_text("token"),
                                             .issuer = span_text("https://as.example"),
                                             .expires_in = 60,
+                                            .client_authentication = span_text("private_key_jwt"),
                                             .origins = {.items = origins, .count = 2},
                                             .login = span_text("logged in"),
                                             .subject = span_text("alice"),
@@ -263,6 +308,7 @@ static void answer_lists(int fd, const struct frame *frame)
                      &(struct profile_info){.name = span_text("other"),
                                             .key = span_text("work"),
                                             .state = span_text("no token"),
+                                            .client_authentication = span_text("tls_client_auth"),
                                             .origins = {.items = origins, .count = 1},
                                             .dpop = span_text("optional")});
     const struct list twin = {.items = (const struct span[]){span_text("https://twin.example")}, .count = 1};
@@ -319,14 +365,8 @@ void fake_polite_answer(int fd, const struct frame *frame)
     case OPERATION_OUTCOME:
         answer_outcome(fd, frame);
         break;
-    case OPERATION_INIT:
-        fake_answer(fd, frame, &message_init_answer,
-                    &(struct init_answer){.uri = span_text("pkcs11:object=default"), .jkt = span_text(JKT),
-                                          .configuration = span_text("/c"), .token_folder = span_text("/t"),
-                                          .pin_file = span_text("/p")});
-        break;
     default:
-        if (!fake_more_answer(fd, frame))
+        if (!fake_more_answer(fd, frame) && !fake_key_answer(fd, frame))
             fake_error(fd, frame->request, STATUS_UNKNOWN_OPERATION, "what?");
     }
 }

@@ -81,7 +81,7 @@ void keys_sign(struct key *k, const struct sign_job *job)
     enum status status = k->fails;
     if (status != STATUS_OK)
         (void)error_set(&err, status, NULL, "key \"%s\" fails", k->name);
-    else
+    else if (job->build != NULL)
         status = job->build(job->context, &k->public, digest, &err);
     k->signatures += status == STATUS_OK;
     job->done(job->context, status == STATUS_OK ? NULL : &err, &k->public, signature);
@@ -89,7 +89,8 @@ void keys_sign(struct key *k, const struct sign_job *job)
 
 /* --- the rest of the agent --- */
 
-void metadata_get(struct metadata *m, const struct profile_config *p, uint64_t deadline, metadata_done done, void *context)
+void metadata_get(struct metadata *m, const struct profile_config *p, uint64_t deadline, metadata_done done,
+                  void *context)
 {
     struct error err;
     (void)m;
@@ -127,10 +128,11 @@ static struct call *new_call(enum role role, uint16_t operation, uint64_t deadli
     return c;
 }
 
-void children_fetch(struct children *c, const struct profile_config *p, const struct fetch_request *r, uint64_t deadline,
-                    call_done done, void *context)
+void children_fetch(struct children *c, const struct profile_config *p, const struct fetch_request *r,
+                    uint64_t deadline, call_done done, void *context)
 {
-    struct call *call = new_call(config_has_tls_client(p) ? ROLE_NET_TLS : ROLE_NET, INTERNAL_FETCH, deadline, done, context);
+    struct call *call = new_call(config_has_tls_client(p) ? ROLE_NET_TLS : ROLE_NET, INTERNAL_FETCH, deadline, done,
+                                 context);
     (void)c;
     assert_true(span_is(r->profile, p->name));
     call->url = text_of(r->url);
@@ -194,7 +196,8 @@ const char *claims_of(const char *jws)
     assert_non_null(begin = strchr(jws, '.'));
     assert_non_null(end = strchr(begin + 1, '.'));
     assert_int_equal(strlen(end + 1), base64url_length(JWK_SIGNATURE_SIZE)); /* it is signed */
-    assert_int_equal(base64url_decode(span_of(begin + 1, (size_t)(end - begin - 1)), (uint8_t *)into, sizeof(out[0]) - 1, &len), 0);
+    assert_int_equal(base64url_decode(span_of(begin + 1, (size_t)(end - begin - 1)), (uint8_t *)into,
+                                      sizeof(out[0]) - 1, &len), 0);
     into[len] = '\0';
     return into;
 }
@@ -234,7 +237,8 @@ struct answer_world *answer(uint16_t status)
 
 void with_member(const char *name, enum json_kind kind, const char *value, int64_t integer)
 {
-    struct json_member m = {.name = span_text(name), .kind = (uint16_t)kind, .text = span_text(value), .integer = (uint64_t)integer};
+    struct json_member m = {.name = span_text(name), .kind = (uint16_t)kind, .text = span_text(value),
+                            .integer = (uint64_t)integer};
     list_builder_add(&next.members, &message_json_member, &m);
 }
 
@@ -310,7 +314,8 @@ void give_failure(size_t i, enum status status, bool sent)
     struct error err;
     struct buffer text;
     (void)error_set(&err, status, "next", "the net process says no");
-    struct error_message m = {.status = (uint16_t)err.status, .message = span_text(err.message), .next = span_text(err.next)};
+    struct error_message m = {.status = (uint16_t)err.status, .message = span_text(err.message),
+                              .next = span_text(err.next)};
     buffer_init(&text, 65536);
     message_put(&text, &message_error, &m);
     struct fetch_answer a = {.failure = buffer_span(&text), .sent = sent};

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,24 +48,42 @@ bool key_child_fork(struct key_child *c, struct pin_memory *memory, const char *
     return true;
 }
 
+const uint8_t key_child_pin_key[PIN_KEY_SIZE] = "the key of PINs in these tests.";
+
+static int run_key(const struct key_config *key, struct channel *channel)
+{
+    struct key_config copy = *key;
+    if (sodium_init() < 0)
+        return 98;
+    struct config config = {.keys = &copy, .key_count = 1, .agent.pin_key = sodium_malloc(PIN_KEY_SIZE)};
+    memcpy(config.agent.pin_key, key_child_pin_key, PIN_KEY_SIZE);
+    int status = key_main(&config, channel);
+    sodium_free(config.agent.pin_key);
+    return status;
+}
+
 void key_child_start(struct key_child *c, const struct key_config *key, struct pin_memory *memory, const char *log)
 {
     if (key_child_fork(c, memory, log))
-        _exit(key_main(key, &c->channel));
+        _exit(run_key(key, &c->channel));
 }
 
 void init_child_start(struct key_child *c, const struct config *config, const char *configuration, const char *log)
 {
     if (key_child_fork(c, NULL, log))
-        _exit(init_main(config, configuration, NULL, &c->channel)); /* an operation that checks a configuration calls init_main itself */
+        _exit(init_main(config, configuration, NULL, &c->channel)); /* an operation that checks a configuration calls
+                                                                       init_main itself */
 }
 
 static void answer_load(struct key_child *c, const struct frame *frame)
 {
     static const uint8_t salt[PIN_SALT_SIZE] = "a token's salt";
-    struct span refused[KEY_CHILD_MAX_PINS], trying[KEY_CHILD_MAX_PINS];
-    struct pin_records records = {
-        .salt = span_of(salt, sizeof(salt)), .refused.items = refused, .trying.items = trying};
+    struct span refused[KEY_CHILD_MAX_PINS], trying[KEY_CHILD_MAX_PINS], accepted[KEY_CHILD_MAX_PINS];
+    struct pin_records records = {.salt = span_of(salt, sizeof(salt)),
+                                  .refused.items = refused,
+                                  .trying.items = trying,
+                                  .accepted.items = accepted,
+                                  .locked = c->memory->locked};
     struct pin_load load;
     struct error err;
     assert_int_equal(message_take(frame->fields, &message_pin_load, &load, sizeof(load), &err), STATUS_OK);
@@ -76,6 +95,10 @@ static void answer_load(struct key_child *c, const struct frame *frame)
         if (c->memory->pins[i].verdict == PIN_TRYING)
             trying[records.trying.count++] = verifier;
     }
+    for (size_t i = 0; i < c->memory->accepted_count; i++)
+        accepted[records.accepted.count++] = span_of(c->memory->accepted[i], PIN_SOURCE_SIZE);
+    if (c->memory->kept_len > 0)
+        records.kept = span_of(c->memory->kept, c->memory->kept_len);
     message_put_frame(&c->channel.out, INTERNAL_PIN_LOAD | OPERATION_ANSWER, frame->request, &message_pin_records,
                       &records);
 }
@@ -99,8 +122,17 @@ static void answer_record(struct key_child *c, const struct frame *frame)
         i++;
     assert_true(i < KEY_CHILD_MAX_PINS);
     memcpy(memory->pins[i].verifier, record.verifier.data, PIN_VERIFIER_SIZE);
-    memory->pins[i].verdict = record.verdict == PIN_UNKNOWN ? 0 : (enum pin_verdict)record.verdict;
+    bool again = record.verdict == PIN_DOUBTED && memory->accepted_count > 0; /* else "trying" stays */
+    if (record.verdict != PIN_DOUBTED || again)
+        memory->pins[i].verdict = record.verdict == PIN_UNKNOWN || again ? 0 : (enum pin_verdict)record.verdict;
     memory->count = i == memory->count ? i + 1 : memory->count;
+    assert_true(record.verdict == PIN_ACCEPTED || record.source.len == 0);
+    if (record.verdict == PIN_DOUBTED)
+        memory->accepted_count = 0;
+    if (record.verdict == PIN_ACCEPTED)
+        memcpy(memory->accepted[memory->accepted_count++ % KEY_CHILD_MAX_PINS], record.source.data, PIN_SOURCE_SIZE);
+    if (memory->accepted_count > KEY_CHILD_MAX_PINS)
+        memory->accepted_count = KEY_CHILD_MAX_PINS;
     message_put_frame(&c->channel.out, INTERNAL_PIN_RECORD | OPERATION_ANSWER, frame->request, &message_empty, &empty);
 }
 
@@ -117,6 +149,10 @@ static void take_ready(struct key_child *c, const struct frame *frame)
     c->imported = ready.imported;
     assert_int_equal(span_copy(ready.token, c->token, sizeof(c->token)), 0);
     assert_int_equal(span_copy(ready.model, c->model, sizeof(c->model)), 0);
+    c->warning[0] = '\0';
+    if (ready.warning.data != NULL)
+        assert_int_equal(span_copy(ready.warning, c->warning, sizeof(c->warning)), 0);
+    c->readies++;
 }
 
 bool key_child_answer_pin(struct key_child *c, const struct frame *frame)
@@ -149,6 +185,21 @@ enum status key_child_serve(struct key_child *c)
     return STATUS_AGENT_UNREACHABLE;
 }
 
+bool key_child_answer(struct key_child *c, struct frame *frame)
+{
+    while (channel_read(&c->channel, frame) == 1) {
+        if (frame->operation == INTERNAL_KEY_READY) {
+            take_ready(c, frame);
+        } else if (frame->operation == INTERNAL_KEY_FAILED) {
+            assert_int_equal(messages_take_error(frame->fields, &c->error), STATUS_OK);
+            return false;
+        } else if (!key_child_answer_pin(c, frame)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void key_child_send_sign(struct key_child *c, uint32_t request, const uint8_t digest[JWK_DIGEST_SIZE])
 {
     struct sign_request sign = {.digest = span_of(digest, JWK_DIGEST_SIZE)};
@@ -157,9 +208,12 @@ void key_child_send_sign(struct key_child *c, uint32_t request, const uint8_t di
 
 int key_child_end(struct key_child *c, bool hang_up)
 {
+    struct frame frame;
     int status;
     if (hang_up)
         (void)close(c->channel.fd);
+    while (!hang_up && channel_read(&c->channel, &frame) == 1) /* it may have to do with its PIN before it ends */
+        (void)key_child_answer_pin(c, &frame);
     assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
     if (!hang_up)
         (void)close(c->channel.fd);

@@ -10,6 +10,9 @@ static const char text[] =
     "[profile memory]\nkey = k\nissuer = https://as.example/tenant\nclient-id = app\nclient-authentication = none\n"
     "grant = authorization_code\npersist = no\norigins = https://a\n"
     "[profile second]\nkey = other\nissuer = https://as.example/tenant\nclient-id = app\nclient-authentication = none\n"
+    "grant = device_code\norigins = https://a\n"
+    "[profile confidential]\nkey = other\nissuer = https://as.example/tenant\nclient-id = web\n"
+    "client-secret-file = /s\n"
     "grant = device_code\norigins = https://a\n";
 
 struct store_world store;
@@ -17,6 +20,7 @@ struct sent sent[8192];
 size_t sent_count;
 struct kept kept;
 unsigned int tokens_forgotten, turns;
+char stray[64];
 
 /* --- the store --- */
 
@@ -88,11 +92,13 @@ struct login_record on_disk(void)
     struct login_record record;
     struct error err;
     assert_true(store.there);
-    assert_int_equal(message_take(buffer_span(&store.disk), &message_login_record, &record, sizeof(record), &err), STATUS_OK);
+    assert_int_equal(message_take(buffer_span(&store.disk), &message_login_record, &record, sizeof(record), &err),
+                     STATUS_OK);
     return record;
 }
 
-void login_store_load(struct front *f, const struct profile_config *p, uint64_t deadline, login_store_done done, void *context)
+void login_store_load(struct front *f, const struct profile_config *p, uint64_t deadline, login_store_done done,
+                      void *context)
 {
     (void)f;
     assert_true(deadline > now && p->persist);
@@ -100,8 +106,8 @@ void login_store_load(struct front *f, const struct profile_config *p, uint64_t 
     begin(LOAD, NULL, done, context);
 }
 
-void login_store_save(struct front *f, const struct profile_config *p, const struct login_record *record, uint64_t deadline,
-                      login_store_done done, void *context)
+void login_store_save(struct front *f, const struct profile_config *p, const struct login_record *record,
+                      uint64_t deadline, login_store_done done, void *context)
 {
     (void)f;
     assert_true(deadline > now && p->persist);
@@ -109,7 +115,8 @@ void login_store_save(struct front *f, const struct profile_config *p, const str
     begin(SAVE, record, done, context);
 }
 
-void login_store_remove(struct front *f, const struct profile_config *p, uint64_t deadline, login_store_done done, void *context)
+void login_store_remove(struct front *f, const struct profile_config *p, uint64_t deadline, login_store_done done,
+                        void *context)
 {
     (void)f;
     assert_true(deadline > now && p != NULL);
@@ -147,13 +154,15 @@ static exchange_done take_done(size_t i)
 void refreshed(size_t i, const char *refresh_token, const char *access_token, uint32_t lifetime)
 {
     struct exchange_result more = {.answered = true, .nonces = true};
-    struct granted g = {.access_token = span_text(access_token), .token_type = span_text("DPoP"), .scope = span_text("a"), .jkt = JKT,
+    struct granted g = {.access_token = span_text(access_token), .token_type = span_text("DPoP"),
+                        .scope = span_text("a"), .jkt = JKT,
                         .lifetime = lifetime, .asked = sent[i].asked, .refresh_token = span_text(refresh_token),
                         .raw = span_text("{}")};
     take_done(i)(sent[i].context, NULL, &g, &more);
 }
 
-static void end_badly(size_t i, const struct exchange_result *more, uint16_t http_status, enum status status, const char *oauth_error)
+static void end_badly(size_t i, const struct exchange_result *more, uint16_t http_status, enum status status,
+                      const char *oauth_error)
 {
     struct error err;
     (void)error_set(&err, status, NULL, "the refresh has failed");
@@ -196,9 +205,17 @@ void tokens_forget(struct tokens *tokens, const struct profile_config *p)
     tokens_forgotten++;
 }
 
+void tokens_put_stray(struct tokens *tokens, const struct profile_config *p, const struct granted *granted)
+{
+    (void)tokens;
+    assert_non_null(p);
+    copy_text(granted->access_token, stray, sizeof(stray));
+}
+
 /* --- callers --- */
 
-static void on_fetched(void *context, const struct error *err, const struct granted *g, const struct exchange_result *more)
+static void on_fetched(void *context, const struct error *err, const struct granted *g,
+                       const struct exchange_result *more)
 {
     struct fetched *r = context;
     assert_non_null(more);
@@ -223,7 +240,8 @@ void fetch(struct fetched *r, const char *name, const char *scope, bool force, u
     const struct profile_config *p = profile(name);
     struct token_kind kind;
     token_kind_of(p, span_text(scope), &none, &kind);
-    struct login_fetch f = {.profile = p, .kind = &kind, .own = scope == NULL, .scope = span_text(scope), .resources = &p->resources,
+    struct login_fetch f = {.profile = p, .kind = &kind, .own = scope == NULL, .scope = span_text(scope),
+                            .resources = &p->resources,
                             .min_valid = min_valid, .force = force, .deadline = now + 30 * SECOND};
     *r = (struct fetched){0};
     logins_fetch(&front, &f, on_fetched, r);
@@ -256,7 +274,8 @@ static void on_kept(void *context, const struct error *err, bool persisted, cons
 
 void log_in(const char *name, const char *refresh_token, const char *access_token, uint32_t lifetime)
 {
-    struct granted g = {.access_token = span_text(access_token), .token_type = span_text("DPoP"), .jkt = JKT, .lifetime = lifetime,
+    struct granted g = {.access_token = span_text(access_token), .token_type = span_text("DPoP"), .jkt = JKT,
+                        .lifetime = lifetime,
                         .asked = now, .refresh_token = span_text(refresh_token), .subject = span_text("alice"),
                         .raw = span_text("{}")};
     kept = (struct kept){0};

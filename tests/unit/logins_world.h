@@ -1,7 +1,7 @@
 /*
- * What the tests of logins share: a store that keeps one record, and fails, is slow or loads badly on order; token requests that the
- * test answers; and a diary of what happened in which order. Programs that include it link the front without login_store.c,
- * exchange.c and tokens.c, whose functions are here.
+ * What the tests of logins share: a store that keeps one record, and fails, is slow or loads badly on order; token
+ * requests that the test answers; and a diary of what happened in which order. Programs that include it link the front
+ * without login_store.c, exchange.c and tokens.c, whose functions are here.
  */
 #ifndef TEST_LOGINS_WORLD_H
 #define TEST_LOGINS_WORLD_H
@@ -75,6 +75,7 @@ extern struct kept {
 void log_in(const char *name, const char *refresh_token, const char *access_token, uint32_t lifetime);
 
 extern unsigned int tokens_forgotten;
+extern char stray[64]; /* the access token that was given to the cache last, to be revoked */
 
 int open_logins(void **state);
 int close_logins(void **state);

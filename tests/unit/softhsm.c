@@ -182,7 +182,7 @@ static void make_key(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void *data)
     const struct softhsm_key *key = data;
     CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
     CK_BBOOL yes = CK_TRUE, private = !key->not_private, sensitive = !key->not_sensitive,
-             extractable = key->extractable, sign = !key->not_sign;
+             extractable = key->extractable, sign = !key->not_sign, always = key->always_authenticate;
     CK_OBJECT_CLASS public_class = CKO_PUBLIC_KEY, private_class = CKO_PRIVATE_KEY;
     CK_KEY_TYPE type = CKK_EC;
     CK_OBJECT_HANDLE public_key, private_key;
@@ -206,6 +206,7 @@ static void make_key(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void *data)
                                        {CKA_SENSITIVE, &sensitive, sizeof(sensitive)},
                                        {CKA_EXTRACTABLE, &extractable, sizeof(extractable)},
                                        {CKA_SIGN, &sign, sizeof(sign)},
+                                       {CKA_ALWAYS_AUTHENTICATE, &always, sizeof(always)},
                                        {CKA_LABEL, label, label_len},
                                        {CKA_ID, id, id_len},
                                        {CKA_CLASS, &private_class, sizeof(private_class)},
@@ -214,9 +215,9 @@ static void make_key(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void *data)
                                        {CKA_VALUE, rfc6979_private, sizeof(rfc6979_private)}};
     if (key->imported) {
         assert_int_equal(f->C_CreateObject(session, public_template, 8, &public_key), CKR_OK);
-        assert_int_equal(f->C_CreateObject(session, private_template, 11, &private_key), CKR_OK);
+        assert_int_equal(f->C_CreateObject(session, private_template, 12, &private_key), CKR_OK);
     } else {
-        assert_int_equal(f->C_GenerateKeyPair(session, &mechanism, public_template, 5, private_template, 7, &public_key,
+        assert_int_equal(f->C_GenerateKeyPair(session, &mechanism, public_template, 5, private_template, 8, &public_key,
                                               &private_key), CKR_OK);
     }
     if (key->no_public)

@@ -24,6 +24,7 @@ struct softhsm_key {
     bool p384, extractable, not_sensitive, not_private, not_sign;
     bool imported;  /* the key of RFC 6979 appendix A.2.5, by C_CreateObject */
     bool no_public; /* the public key object is deleted */
+    bool always_authenticate;
 };
 
 void softhsm_open(struct softhsm *s);

@@ -333,7 +333,8 @@ static void grant(struct process *store, uint32_t request)
 static void report(struct process *p, struct process *store, enum pin_verdict verdict)
 {
     static const uint8_t verifier[PIN_VERIFIER_SIZE] = {2};
-    struct pin_record m = {span_text(TOKEN), span_of(verifier, sizeof(verifier)), (uint16_t)verdict};
+    struct pin_record m = {
+        .token_id = span_text(TOKEN), .verifier = span_of(verifier, sizeof(verifier)), .verdict = (uint16_t)verdict};
     put(p, INTERNAL_PIN_RECORD, 90, &message_pin_record, &m);
     struct frame frame = received(store);
     assert_int_equal(frame.operation, INTERNAL_PIN_RECORD);

@@ -25,7 +25,8 @@ static void every_verb_prints_its_result(void **state)
     assert_non_null(strstr(out, "profile        work: token, 60 s left (key work)\n"
                                 "                 login: logged in as alice, kept on disk\n"));
     assert_non_null(strstr(out, "dpop: optional: Bearer access tokens are accepted\n"));
-    assert_non_null(strstr(out, "                 login: login required\n                 reason: nobody has logged in\n"
+    assert_non_null(strstr(out,
+                           "                 login: login required\n                 reason: nobody has logged in\n"
                                 "                 next: dpop login twin1\n"));
     assert_int_equal(RUN("key", "list"), 0);
     assert_non_null(strstr(out, "spare            locked "));
@@ -103,7 +104,8 @@ static void mistakes_in_the_line_have_exit_status_2(void **state)
     (void)state;
     assert_int_equal(RUN("nonsense"), 2);
     assert_int_equal(RUN("key"), 2);
-    assert_non_null(strstr(err, "there are: key list, key show, key csr, key cert\n"));
+    assert_non_null(strstr(err, "there are: key list, key show, key generate, key import, key rotate, key delete, "
+                                "key csr, key cert\n"));
     assert_int_equal(RUN("key", "frobnicate"), 2);
     assert_int_equal(RUN("key", "csr"), 2);
     assert_int_equal(RUN("key", "cert", "--days", "0", "--subject", "CN=a"), 2);
@@ -165,9 +167,12 @@ static void every_class_of_failure_has_its_exit_status(void **state)
 static void help_is_there_for_the_command_and_for_every_verb(void **state)
 {
     static const char *const verbs[][2] = {
-        {"init", NULL},  {"status", NULL},  {"login", NULL},      {"logout", NULL},  {"register", NULL},   {"reload", NULL},
-        {"key", "list"}, {"key", "show"},   {"key", "csr"},       {"key", "cert"},   {"profile", "list"},  {"profile", "test"},
-        {"proof", NULL}, {"token", NULL},   {"introspect", NULL}, {"headers", NULL}, {"request", NULL},    {"trace", NULL}};
+        {"init", NULL},       {"status", NULL},     {"login", NULL},      {"logout", NULL},
+        {"register", NULL},   {"reload", NULL},     {"unlock", NULL},     {"lock", NULL},
+        {"key", "list"},      {"key", "show"},      {"key", "generate"},  {"key", "import"},
+        {"key", "rotate"},    {"key", "delete"},    {"key", "csr"},       {"key", "cert"},
+        {"profile", "list"},  {"profile", "test"},  {"proof", NULL},      {"token", NULL},
+        {"introspect", NULL}, {"headers", NULL},    {"request", NULL},    {"trace", NULL}};
     (void)state;
     assert_int_equal(RUN("--help"), 0);
     assert_non_null(strstr(out, "profile list"));

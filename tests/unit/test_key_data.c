@@ -239,7 +239,8 @@ static void two_of_them_are_an_error_that_says_what_to_do(void **state)
     plant_object(w, "the second data key of 32 bytes.", false, NULL);
     ready(w, &c);
     assert_refused(&c, true, STATUS_KEY_UNFIT, "the token has 2 data objects \"" DATA_KEY_LABEL "\"");
-    assert_non_null(strstr(c.error.next, "pkcs11-tool --login --type data --label \"dpop-agent data key\" --delete-object"));
+    assert_non_null(strstr(c.error.next,
+                           "pkcs11-tool --login --type data --label \"dpop-agent data key\" --delete-object"));
     assert_refused(&c, false, STATUS_KEY_UNFIT, "2 data objects");
     assert_signs(&c);
     end(&c);
@@ -329,19 +330,20 @@ static void a_value_that_is_not_given_back_is_taken_back(void **state)
     end(&c);
 }
 
-static void a_session_or_token_that_is_gone_ends_the_process(void **state)
+static void a_session_or_token_that_is_gone_is_opened_anew(void **state)
 {
     static const char *const commands[] = {"C_GetSessionInfo fail 0xb3\n", "C_FindObjectsInit fail 0x32\n",
                                            "C_CreateObject fail 0xe0\n"};
     struct key_world *w = *state;
     for (size_t i = 0; i < 3; i++) {
+        bool heals = i != 1; /* without C_FindObjectsInit the key is not found either */
         struct key_child c;
         key_world_control(w, "");
         ready(w, &c);
         key_world_control(w, commands[i]);
         assert_refused(&c, true, STATUS_KEY_ABSENT, "CKR_");
-        assert_int_equal(key_child_serve(&c), STATUS_KEY_ABSENT);
-        assert_int_equal(key_child_end(&c, false), 1);
+        assert_int_equal(key_child_serve(&c), heals ? STATUS_OK : STATUS_KEY_ABSENT);
+        assert_int_equal(key_child_end(&c, heals), heals ? 0 : 1);
     }
 }
 
@@ -436,8 +438,8 @@ static void a_login_opens_with_the_token_that_sealed_it_and_with_nothing_else(vo
         store_child_start(&store, &options);
         assert_int_equal(carry(&key, &store), STATUS_OK);
         end(&key);
-        assert_int_equal(run == 0 ? login_child_save(&store, &work, CANARY, &err) : login_child_load(&store, &work, &token, &err),
-                         STATUS_OK);
+        assert_int_equal(run == 0 ? login_child_save(&store, &work, CANARY, &err)
+                         : login_child_load(&store, &work, &token, &err), STATUS_OK);
         assert_string_equal(run == 0 ? CANARY : token, CANARY);
         assert_int_equal(store_child_stop(&store), 0);
     }
@@ -474,7 +476,7 @@ int main(void)
         TEST(a_token_that_cannot_keep_it_still_signs),
         TEST(a_module_without_cka_modifiable_gets_it_without),
         TEST(a_value_that_is_not_given_back_is_taken_back),
-        TEST(a_session_or_token_that_is_gone_ends_the_process),
+        TEST(a_session_or_token_that_is_gone_is_opened_anew),
         TEST(nothing_is_made_in_a_token_that_was_taken_away),
         TEST(requests_that_make_no_sense_are_refused),
         TEST(a_login_opens_with_the_token_that_sealed_it_and_with_nothing_else),

@@ -11,67 +11,18 @@
 
 #include <cmocka.h>
 
-#include "key_child.h"
-#include "softhsm.h"
+#include "init_world.h"
 
-/* The init under test has the folder's "state" as state folder and "etc/agent.conf" as configuration. */
-struct world {
-    struct softhsm hsm;
-    char state[SOFTHSM_PATH_MAX], configuration[SOFTHSM_PATH_MAX], log[SOFTHSM_PATH_MAX];
-    struct config config;
-    struct error error;
-    char uri[512], jkt[64];
-};
-
-static int set_up(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    assert_non_null(w);
-    softhsm_open(&w->hsm);
-    softhsm_path(&w->hsm, "state", w->state);
-    softhsm_path(&w->hsm, "etc/agent.conf", w->configuration);
-    softhsm_path(&w->hsm, "log", w->log);
-    w->config.agent.state_folder = w->state;
-    *state = w;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct world *w = *state;
-    softhsm_close(&w->hsm);
-    free(w);
-    return 0;
-}
-
-static enum status run_init(struct world *w, const char *name, const char *module)
+/* Without a module: SoftHSM, so that no test ever touches a TPM of this machine. */
+static enum status run_init(struct init_world *w, const char *name, const char *module)
 {
     struct init_request request = {.name = span_text(name), .module = span_text(module)};
-    struct init_answer answer;
-    struct key_child c;
-    struct frame frame;
-    enum status status;
-    init_child_start(&c, &w->config, w->configuration, w->log);
-    message_put_frame(&c.channel.out, INTERNAL_INIT, 5, &message_init_request, &request);
-    assert_int_equal(channel_flush(&c.channel), 0);
-    assert_int_equal(channel_read(&c.channel, &frame), 1);
-    assert_int_equal(frame.request, 5);
-    if (frame.operation == OPERATION_ERROR) {
-        assert_int_equal(messages_take_error(frame.fields, &w->error), STATUS_OK);
-        status = w->error.status;
-    } else {
-        assert_int_equal(frame.operation, INTERNAL_INIT | OPERATION_ANSWER);
-        status = message_take(frame.fields, &message_init_answer, &answer, sizeof(answer), &w->error);
-        assert_int_equal(status, STATUS_OK);
-        assert_int_equal(span_copy(answer.uri, w->uri, sizeof(w->uri)), 0);
-        assert_int_equal(span_copy(answer.jkt, w->jkt, sizeof(w->jkt)), 0);
-        assert_true(span_is(answer.configuration, w->configuration));
-    }
-    assert_int_equal(key_child_end(&c, false), status == STATUS_OK ? 0 : 1);
-    return status;
+    if (module == NULL)
+        request.kind = span_text("softhsm");
+    return init_world_run(w, &request, NULL);
 }
 
-static void assert_mode(const struct world *w, const char *name, unsigned int mode)
+static void assert_mode(const struct init_world *w, const char *name, unsigned int mode)
 {
     char path[SOFTHSM_PATH_MAX];
     struct stat st;
@@ -82,7 +33,7 @@ static void assert_mode(const struct world *w, const char *name, unsigned int mo
 
 static void init_makes_a_key_that_a_key_process_accepts(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     struct pin_memory memory = {.count = 0};
     struct config *config;
     struct key_child c;
@@ -105,6 +56,8 @@ static void init_makes_a_key_that_a_key_process_accepts(void **state)
     assert_string_equal(config->keys[0].name, "default");
     assert_string_equal(config->keys[0].uri, w->uri);
     assert_string_equal(config->keys[0].thumbprint, w->jkt);
+    assert_string_equal(w->model, "SoftHSM v2");
+    assert_non_null(strstr(w->reason, "SoftHSM was asked for"));
     key_child_start(&c, &config->keys[0], &memory, w->log);
     assert_int_equal(key_child_serve(&c), STATUS_OK);
     assert_int_equal(c.attributes,
@@ -144,7 +97,7 @@ static void read_attributes(CK_FUNCTION_LIST *f, CK_SESSION_HANDLE session, void
 
 static void the_key_may_sign_and_nothing_else(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     assert_int_equal(run_init(w, "work", NULL), STATUS_OK);
     char *pin = softhsm_read(&w->hsm, "state/work.pin");
     softhsm_path(&w->hsm, "state/softhsm2.conf", w->hsm.conf);
@@ -154,7 +107,7 @@ static void the_key_may_sign_and_nothing_else(void **state)
 
 static void a_second_init_changes_nothing(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     assert_int_equal(run_init(w, NULL, NULL), STATUS_OK);
     char *configuration = softhsm_read(&w->hsm, "etc/agent.conf"), *pin = softhsm_read(&w->hsm, "state/default.pin");
     assert_int_equal(run_init(w, NULL, NULL), STATUS_EXISTS);
@@ -170,7 +123,7 @@ static void a_second_init_changes_nothing(void **state)
 
 static void a_pin_file_or_a_token_that_is_left_over_is_named_and_kept(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     char path[SOFTHSM_PATH_MAX];
     assert_int_equal(run_init(w, NULL, NULL), STATUS_OK);
     assert_int_equal(unlink(w->configuration), 0);
@@ -189,7 +142,7 @@ static void a_pin_file_or_a_token_that_is_left_over_is_named_and_kept(void **sta
 
 static void another_softhsm_configuration_is_kept(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     assert_int_equal(mkdir(w->state, 0700), 0);
     softhsm_write(&w->hsm, "state/softhsm2.conf", "directories.tokendir = /elsewhere\n", 0600, NULL);
     assert_int_equal(run_init(w, NULL, NULL), STATUS_EXISTS);
@@ -199,7 +152,7 @@ static void another_softhsm_configuration_is_kept(void **state)
 
 static void an_init_that_fails_takes_back_what_it_made(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     softhsm_write(&w->hsm, "etc", "a file in the configuration's way", 0600, NULL);
     assert_int_equal(run_init(w, NULL, NULL), STATUS_EXISTS);
     assert_non_null(strstr(w->error.message, "is not a folder"));
@@ -212,7 +165,7 @@ static void an_init_that_fails_takes_back_what_it_made(void **state)
 
 static void a_blank_token_of_another_module_is_initialised(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     assert_int_equal(setenv("SOFTHSM2_CONF", w->hsm.conf, 1), 0);
     assert_int_equal(run_init(w, "work", TEST_SHIM), STATUS_OK);
     assert_false(softhsm_exists(&w->hsm, "state/softhsm2.conf"));
@@ -224,7 +177,7 @@ static void a_blank_token_of_another_module_is_initialised(void **state)
 
 static void a_failure_inside_another_module_says_what_is_left(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     char path[SOFTHSM_PATH_MAX];
     softhsm_write(&w->hsm, "control", "C_GenerateKeyPair fail 0x30\n", 0600, path);
     assert_int_equal(setenv("SOFTHSM2_CONF", w->hsm.conf, 1), 0);
@@ -240,7 +193,7 @@ static void a_failure_inside_another_module_says_what_is_left(void **state)
 static void a_bad_name_or_module_is_refused_before_anything_is_made(void **state)
 {
     static const char *const names[] = {"", "a b", "../x", ".hidden", "a/b", "twenty-two-characters-"};
-    struct world *w = *state;
+    struct init_world *w = *state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_int_equal(run_init(w, names[i], NULL), STATUS_INVALID_ARGUMENT);
     assert_int_equal(run_init(w, "work", "relative.so"), STATUS_CONFIGURATION);
@@ -249,9 +202,39 @@ static void a_bad_name_or_module_is_refused_before_anything_is_made(void **state
     assert_false(softhsm_exists(&w->hsm, "etc"));
 }
 
+static void the_environment_reaches_the_module_and_the_configuration(void **state)
+{
+    struct init_world *w = *state;
+    char variable[SOFTHSM_PATH_MAX + 32];
+    struct span items[] = {{0}, span_text("OTHER=a; b # c")};
+    struct init_request request = {
+        .name = span_text("work"), .module = span_text(TEST_SHIM), .environment = {.items = items, .count = 2}};
+    (void)snprintf(variable, sizeof(variable), "SOFTHSM2_CONF=%s", w->hsm.conf);
+    items[0] = span_text(variable);
+    assert_int_equal(unsetenv("SOFTHSM2_CONF"), 0);
+    assert_int_equal(init_world_run(w, &request, NULL), STATUS_OK);
+    char *configuration = softhsm_read(&w->hsm, "etc/agent.conf");
+    assert_non_null(strstr(configuration, variable));
+    assert_non_null(strstr(configuration, "\nenvironment = OTHER=a; b # c\n"));
+    free(configuration);
+}
+
+static void an_environment_that_cannot_be_written_is_refused_and_all_taken_back(void **state)
+{
+    static const char *const wrong[] = {"NAME", "=value", "NAME=ends with a blank "};
+    struct init_world *w = *state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct span items[] = {span_text(wrong[i])};
+        struct init_request request = {.kind = span_text("softhsm"), .environment = {.items = items, .count = 1}};
+        assert_int_not_equal(init_world_run(w, &request, NULL), STATUS_OK);
+        assert_false(softhsm_exists(&w->hsm, "state"));
+        assert_false(softhsm_exists(&w->hsm, "etc"));
+    }
+}
+
 static void the_pin_stands_in_its_file_alone(void **state)
 {
-    struct world *w = *state;
+    struct init_world *w = *state;
     assert_int_equal(run_init(w, NULL, NULL), STATUS_OK);
     char *pin = softhsm_read(&w->hsm, "state/default.pin"), *configuration = softhsm_read(&w->hsm, "etc/agent.conf");
     char *log = softhsm_read(&w->hsm, "log");
@@ -260,7 +243,7 @@ static void the_pin_stands_in_its_file_alone(void **state)
     free(pin), free(configuration), free(log);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, init_world_set_up, init_world_tear_down)
 
 int main(void)
 {
@@ -274,6 +257,8 @@ int main(void)
         TEST(a_blank_token_of_another_module_is_initialised),
         TEST(a_failure_inside_another_module_says_what_is_left),
         TEST(a_bad_name_or_module_is_refused_before_anything_is_made),
+        TEST(the_environment_reaches_the_module_and_the_configuration),
+        TEST(an_environment_that_cannot_be_written_is_refused_and_all_taken_back),
         TEST(the_pin_stands_in_its_file_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,14 +56,56 @@ static void a_pin_that_was_cut_off_is_not_sent_when_the_token_counted_a_wrong_on
     assert_int_equal(key_world_calls(w, "C_Login"), 1);
 }
 
-static void a_pin_that_was_cut_off_is_sent_when_the_token_counted_nothing(void **state)
+static void a_pin_that_was_cut_off_is_sent_when_it_was_accepted_before_and_the_token_counted_nothing(void **state)
 {
     struct key_world *w = *state;
+    (void)key_world_run(w, STATUS_OK, 0);
     key_world_control(w, "C_Login crash once\n");
     (void)key_world_run(w, STATUS_AGENT_UNREACHABLE, 1000 + 11);
-    assert_string_equal(w->memory.verdicts, "1");
+    assert_string_equal(w->memory.verdicts, "121");
     (void)key_world_run(w, STATUS_OK, 0);
-    assert_string_equal(w->memory.verdicts, "112");
+    assert_string_equal(w->memory.verdicts, "12112");
+}
+
+static void a_pin_that_was_cut_off_and_never_accepted_waits_for_the_users_word(void **state)
+{
+    struct key_world *w = *state;
+    struct key_child c;
+    key_world_control(w, "C_Login crash once\n");
+    (void)key_world_run(w, STATUS_AGENT_UNREACHABLE, 1000 + 11);
+    for (int i = 0; i < 3; i++) {
+        c = key_world_run(w, STATUS_KEY_LOCKED, 0);
+        key_world_assert_says(&c, "was cut off");
+        assert_non_null(strstr(c.error.next, "dpop unlock work"));
+    }
+    assert_int_equal(key_world_calls(w, "C_Login"), 0);
+    key_child_start(&c, &w->key, &w->memory, w->log);
+    assert_int_equal(key_child_serve(&c), STATUS_KEY_LOCKED);
+    softhsm_write(&w->hsm, "pin", KEY_WORLD_PIN, 0600, NULL); /* the same one, written again */
+    assert_int_equal(key_child_end(&c, false), 0);
+    (void)key_world_run(w, STATUS_OK, 0);
+    assert_string_equal(w->memory.verdicts, "1412");
+}
+
+static void a_token_that_says_locked_has_judged_no_pin(void **state)
+{
+    struct key_world *w = *state;
+    key_world_control(w, "C_Login fail 0xa4\n");
+    struct key_child c = key_world_run(w, STATUS_KEY_LOCKED, 0);
+    key_world_assert_says(&c, "is locked: too many wrong PINs");
+    assert_non_null(strstr(c.error.next, "every 5 minutes"));
+    assert_string_equal(w->memory.verdicts, "14");
+    key_world_control(w, "");
+    (void)key_world_run(w, STATUS_OK, 0);
+}
+
+static void a_token_with_a_keypad_is_not_supported_and_says_so(void **state)
+{
+    struct key_world *w = *state;
+    key_world_control(w, "C_GetTokenInfo flags 0x100\n");
+    struct key_child c = key_world_run(w, STATUS_KEY_UNFIT, 1);
+    key_world_assert_says(&c, "CKF_PROTECTED_AUTHENTICATION_PATH");
+    assert_int_equal(key_world_calls(w, "C_Login"), 0);
 }
 
 static void the_last_try_and_a_locked_token_are_left_alone(void **state)
@@ -92,13 +134,14 @@ static void a_token_that_counted_a_wrong_pin_gets_the_right_one(void **state)
 static void a_login_that_failed_for_another_reason_does_not_blame_the_pin(void **state)
 {
     struct key_world *w = *state;
+    (void)key_world_run(w, STATUS_OK, 0);
     key_world_control(w, "C_Login fail 0xe0\n"); /* CKR_TOKEN_NOT_PRESENT: nothing was judged */
     struct key_child c = key_world_run(w, STATUS_KEY_ABSENT, 1);
     key_world_assert_says(&c, "CKR_TOKEN_NOT_PRESENT");
-    assert_string_equal(w->memory.verdicts, "14");
+    assert_string_equal(w->memory.verdicts, "1214");
     key_world_control(w, "C_Login fail 0x5\n"); /* CKR_GENERAL_ERROR: who knows; it stays "trying" */
     (void)key_world_run(w, STATUS_KEY_FAILED, 1);
-    assert_string_equal(w->memory.verdicts, "141");
+    assert_string_equal(w->memory.verdicts, "12141");
     key_world_control(w, "");
     (void)key_world_run(w, STATUS_OK, 0);
 }
@@ -193,7 +236,10 @@ int main(void)
         WITH_KEY(a_wrong_pin_is_sent_once_and_never_again),
         WITH_KEY(a_new_pin_ends_the_wait_and_the_next_process_is_ready),
         WITH_KEY(a_pin_that_was_cut_off_is_not_sent_when_the_token_counted_a_wrong_one),
-        WITH_KEY(a_pin_that_was_cut_off_is_sent_when_the_token_counted_nothing),
+        WITH_KEY(a_pin_that_was_cut_off_is_sent_when_it_was_accepted_before_and_the_token_counted_nothing),
+        WITH_KEY(a_pin_that_was_cut_off_and_never_accepted_waits_for_the_users_word),
+        WITH_KEY(a_token_that_says_locked_has_judged_no_pin),
+        WITH_KEY(a_token_with_a_keypad_is_not_supported_and_says_so),
         WITH_KEY(the_last_try_and_a_locked_token_are_left_alone),
         WITH_KEY(a_token_that_counted_a_wrong_pin_gets_the_right_one),
         WITH_KEY(a_login_that_failed_for_another_reason_does_not_blame_the_pin),

@@ -1,6 +1,6 @@
 /*
- * How a record comes to the store: the store's public key, the data key sealed for it by the token, its hand-over, the record.
- * The store and the key process are the test's, and end in the middle when it wants them to.
+ * How a record comes to the store: the store's public key, the data key sealed for it by the token, its hand-over, the
+ * record. The store and the key process are the test's, and end in the middle when it wants them to.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +21,8 @@ static const char text[] =
     "grant = authorization_code\norigins = https://a\n"
     "[profile two]\nkey = k\nissuer = https://as.example\nclient-id = app\nclient-authentication = none\n"
     "grant = authorization_code\norigins = https://a\n"
-    "[profile three]\nkey = other\ntoken-endpoint = https://as.example/token\nclient-id = app\nclient-authentication = none\n"
+    "[profile three]\nkey = other\ntoken-endpoint = https://as.example/token\nclient-id = app\n"
+    "client-authentication = none\n"
     "grant = authorization_code\norigins = https://a\n";
 
 static struct front front;
@@ -31,7 +32,8 @@ struct key {
     const char *name;
     struct key_public public;
 };
-static struct key keys[] = {{.name = "k", .public = {.jkt = "jkt-k"}}, {.name = "other", .public = {.jkt = "jkt-other"}}};
+static struct key keys[] = {{.name = "k", .public = {.jkt = "jkt-k"}},
+                            {.name = "other", .public = {.jkt = "jkt-other"}}};
 
 /* What waits for an answer: of the store, or (operation INTERNAL_DATA_KEY) of a key. */
 static struct waiting {
@@ -39,7 +41,6 @@ static struct waiting {
     bool make;
     char who[64], jkt[16];
     call_done done;
-    data_key_done key_done;
     void *context;
 } asked[32];
 static size_t count;
@@ -63,9 +64,11 @@ void children_call(struct children *c, enum role role, uint16_t operation, const
     assert_int_equal(deadline, 99);
     *w = (struct waiting){.operation = operation, .done = done, .context = context};
     if (operation == INTERNAL_LOGIN_SAVE)
-        assert_int_equal(span_copy(save->profile, w->who, sizeof(w->who)) + span_copy(save->jkt, w->jkt, sizeof(w->jkt)), 0);
+        assert_int_equal(span_copy(save->profile, w->who, sizeof(w->who))
+                         + span_copy(save->jkt, w->jkt, sizeof(w->jkt)), 0);
     else if (operation == INTERNAL_LOGIN_LOAD || operation == INTERNAL_LOGIN_DELETE)
-        assert_int_equal(span_copy(name->profile, w->who, sizeof(w->who)) + span_copy(name->jkt, w->jkt, sizeof(w->jkt)), 0);
+        assert_int_equal(span_copy(name->profile, w->who, sizeof(w->who))
+                         + span_copy(name->jkt, w->jkt, sizeof(w->jkt)), 0);
     else if (operation == INTERNAL_STORE_KEY)
         assert_int_equal(span_copy(((const struct store_key *)in)->key, w->who, sizeof(w->who)), 0);
 }
@@ -81,12 +84,17 @@ const struct key_public *keys_public(const struct key *key)
     return &key->public;
 }
 
-void keys_data_key(struct key *key, const struct data_key_request *m, uint64_t deadline, data_key_done done, void *context)
+void keys_call(struct key *key, const struct key_call *call)
 {
     struct waiting *w = &asked[count++];
-    assert_int_equal(deadline, 99);
+    const struct data_key_request *m = call->in;
+    assert_int_equal(call->operation, INTERNAL_DATA_KEY);
+    assert_int_equal(call->deadline, 99);
+    assert_int_equal(call->descriptors[0], -1);
+    assert_true(call->repeatable);
     assert_int_equal(m->public_key.len, STORE_PUBLIC_SIZE);
-    *w = (struct waiting){.operation = INTERNAL_DATA_KEY, .make = m->make, .key_done = done, .context = context};
+    *w = (struct waiting){.operation = INTERNAL_DATA_KEY, .make = m->make, .done = call->done,
+                          .context = call->context};
     assert_int_equal(span_copy(span_text(key->name), w->who, sizeof(w->who)), 0);
 }
 
@@ -120,18 +128,14 @@ static void give_data_key(size_t i, bool there)
 {
     static const uint8_t sealed[DATA_KEY_SEALED_SIZE] = {2};
     struct data_key_answer m = {.sealed = span_of(there ? sealed : NULL, there ? sizeof(sealed) : 0)};
-    assert_int_equal(asked[i].operation, INTERNAL_DATA_KEY);
-    asked[i].key_done(asked[i].context, NULL, &m);
+    give(i, INTERNAL_DATA_KEY, &message_data_key_answer, &m);
 }
 
 static void give_failure(size_t i, enum status status)
 {
     struct error err;
     (void)error_set(&err, status, NULL, "no");
-    if (asked[i].key_done != NULL)
-        asked[i].key_done(asked[i].context, &err, NULL);
-    else
-        asked[i].done(asked[i].context, &err, span_text(NULL));
+    asked[i].done(asked[i].context, &err, span_text(NULL));
 }
 
 /* --- callers --- */
@@ -277,7 +281,8 @@ static void test_a_record_comes_back(void **state)
     hand_over();
     buffer_init(&bytes, 4096);
     message_put(&bytes, &message_login_record, &record);
-    struct login_loaded loaded = {.found = true, .record = buffer_span(&bytes)}, none = {0}, bad = {.found = true, .record = span_of("x", 1)};
+    struct login_loaded loaded = {.found = true, .record = buffer_span(&bytes)}, none = {0},
+        bad = {.found = true, .record = span_of("x", 1)};
     load(0, "one");
     give(4, INTERNAL_LOGIN_LOAD, &message_login_loaded, &loaded);
     assert_ended(0, STATUS_OK);

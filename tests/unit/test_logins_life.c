@@ -1,4 +1,5 @@
-/* How a login begins, is loaded, and ends: a new one replaces the old, a logout removes and revokes, persist = no writes nothing. */
+/* How a login begins, is loaded, and ends: a new one replaces the old, a logout removes and revokes, persist = no
+   writes nothing. */
 #include "logins_world.h"
 
 static struct fetched r, many[4];
@@ -136,7 +137,8 @@ static void test_persist_no_writes_and_loads_nothing(void **state)
     log_out("memory");
     assert_true(ended.was_in);
     assert_int_equal(store.loads + store.saves, 0);
-    assert_int_equal(store.removals, 4); /* of what a profile that was set to persist = yes once may have left: at each login and end */
+    assert_int_equal(store.removals, 4); /* of what a profile that was set to persist = yes once may have left: at each
+                                            login and end */
     assert_string_equal(logins_state(front.logins, profile("memory")).reason, "persist = no: in memory only");
 }
 
@@ -157,12 +159,12 @@ static void test_what_is_on_disk_is_loaded_once_by_the_first_who_asks_or_when_th
     for (size_t i = 0; i < 4; i++)
         assert_token(&many[i], "a1");
     restart();
-    logins_key_ready(front.logins, "other"); /* the key of "second" alone */
-    assert_int_equal(store.loads, 2);
+    logins_key_ready(front.logins, "other"); /* the key of "second" and "confidential" */
+    assert_int_equal(store.loads, 3);
     assert_string_equal(state_of("user"), "loading");
     logins_key_ready(front.logins, "k");
     assert_string_equal(state_of("user"), "logged in");
-    assert_int_equal(store.loads, 3);
+    assert_int_equal(store.loads, 4);
 }
 
 static void test_without_a_record_a_user_has_to_log_in(void **state)
@@ -304,7 +306,8 @@ static void test_a_login_after_a_logout_that_still_waits_is_the_one_that_stays(v
 
 static struct fetched failing;
 
-static void end_in_return(void *context, const struct error *err, const struct granted *g, const struct exchange_result *more)
+static void end_in_return(void *context, const struct error *err, const struct granted *g,
+                          const struct exchange_result *more)
 {
     struct fetched *f = context;
     (void)g;
@@ -321,7 +324,8 @@ static void test_who_logs_out_in_return_for_a_load_that_failed_is_served(void **
     struct token_kind kind;
     (void)state;
     token_kind_of(p, span_text(NULL), &none, &kind);
-    struct login_fetch f = {.profile = p, .kind = &kind, .own = true, .resources = &p->resources, .deadline = now + SECOND};
+    struct login_fetch f = {.profile = p, .kind = &kind, .own = true, .resources = &p->resources,
+                            .deadline = now + SECOND};
     failing = (struct fetched){0};
     store.slow = true;
     logins_fetch(&front, &f, end_in_return, &failing);
@@ -401,6 +405,46 @@ static void test_a_logout_waits_for_the_refresh_under_way_and_revokes_what_came(
     assert_string_equal(form_value(&calls[0], "token"), "r2");
 }
 
+/* --- another key --- */
+
+static void test_with_another_key_the_login_stays_without_its_access_token_and_is_written_anew(void **state)
+{
+    (void)state;
+    log_in("confidential", "r1", "a1", 100);
+    assert_false(logins_bound(&front, profile("confidential")));
+    unsigned int saves = store.saves;
+    logins_rekey(&front, profile("confidential"));
+    assert_string_equal(stray, "a1");
+    assert_int_equal(store.saves, saves + 1);
+    assert_null(on_disk().access_token.data);
+    assert_true(span_is(on_disk().refresh_token, "r1"));
+    restart();
+    fetch(&r, "confidential", NULL, false, 0);
+    assert_string_equal(sent[0].refresh_token, "r1");
+    refreshed(0, "r2", "a2", 100);
+    assert_token(&r, "a2");
+}
+
+static void test_a_login_is_bound_to_its_key_without_client_authentication_or_refresh_token(void **state)
+{
+    (void)state;
+    log_in("user", "r1", "a1", 100);
+    assert_true(logins_bound(&front, profile("user")));
+    log_in("confidential", NULL, "a1", 100);
+    assert_true(logins_bound(&front, profile("confidential")));
+}
+
+static void test_why_a_login_ended_is_told_to_who_asks_for_a_token(void **state)
+{
+    (void)state;
+    server.revocation_endpoint = NULL;
+    log_in("user", "r1", "a1", 100);
+    logins_end_because(&front, profile("user"), "its key was rotated", on_ended, NULL);
+    assert_string_equal(logins_state(front.logins, profile("user")).reason, "its key was rotated");
+    fetch(&r, "user", NULL, false, 0);
+    assert_no_token(&r, STATUS_LOGIN_REQUIRED, "its key was rotated");
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, open_logins, close_logins)
@@ -424,6 +468,9 @@ int main(void)
         TEST(test_a_logout_of_nobody_is_no_error),
         TEST(test_a_record_that_cannot_be_removed_is_an_error),
         TEST(test_a_logout_waits_for_the_refresh_under_way_and_revokes_what_came),
+        TEST(test_with_another_key_the_login_stays_without_its_access_token_and_is_written_anew),
+        TEST(test_a_login_is_bound_to_its_key_without_client_authentication_or_refresh_token),
+        TEST(test_why_a_login_ended_is_told_to_who_asks_for_a_token),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

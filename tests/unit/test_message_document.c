@@ -121,7 +121,7 @@ static void protocol_md_shows_the_vectors_bytes(void **state)
     }
     (void)fclose(file);
     buffer_free(&shown);
-    assert_int_equal(count, 43);
+    assert_int_equal(count, 58);
 }
 
 static void protocol_md_numbers_every_operation(void **state)
@@ -138,6 +138,9 @@ static void protocol_md_numbers_every_operation(void **state)
                       {OPERATION_PROFILE_TEST, "profile test"}, {OPERATION_TRACE, "trace"},
                       {OPERATION_REGISTER, "register"}, {OPERATION_KEY_CSR, "key csr"},
                       {OPERATION_KEY_CERT, "key cert"}, {OPERATION_RELOAD, "reload"},
+                      {OPERATION_KEY_GENERATE, "key generate"}, {OPERATION_KEY_IMPORT, "key import"},
+                      {OPERATION_KEY_DELETE, "key delete"}, {OPERATION_KEY_PREPARE, "key prepare"},
+                      {OPERATION_KEY_COMMIT, "key commit"}, {OPERATION_UNLOCK, "unlock"}, {OPERATION_LOCK, "lock"},
                       {OPERATION_ERROR, "error"}};
     char line[1024], name[64];
     unsigned int number, count = 0;

@@ -226,6 +226,58 @@ static void test_without_systemd_there_are_no_credentials(void **state)
     assert_refused(NULL, "pin", "systemd passed no credentials", "LoadCredential");
 }
 
+static enum status read_descriptor(int fd, size_t max, const char *expected)
+{
+    struct secret *s = NULL;
+    struct error err;
+    enum status status = secret_read_descriptor(fd, "PIN", max, &s, &err);
+    assert_int_equal(status == STATUS_OK, s != NULL);
+    if (s != NULL && expected != NULL)
+        assert_string_equal(s->data, expected);
+    secret_free(s);
+    return status;
+}
+
+static void test_a_descriptor_gives_a_pipes_or_a_files_text(void **state)
+{
+    const struct world *w = *state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "1234\n", 5), 5);
+    assert_int_equal(close(ends[1]), 0);
+    assert_int_equal(read_descriptor(ends[0], 4, "1234"), STATUS_OK);
+    assert_int_equal(close(ends[0]), 0);
+    write_text(w, "12\n34\n\n", 0644);
+    int fd = open(w->path, O_RDONLY);
+    assert_int_equal(lseek(fd, 3, SEEK_SET), 3);
+    assert_int_equal(read_descriptor(fd, 6, "12\n34\n"), STATUS_OK); /* from its begin; one newline goes */
+    assert_int_equal(read_descriptor(fd, 5, NULL), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(close(fd), 0);
+    write_text(w, "", 0600);
+    fd = open(w->path, O_RDONLY);
+    assert_int_equal(read_descriptor(fd, 5, ""), STATUS_OK);
+    assert_int_equal(close(fd), 0);
+}
+
+static void test_a_descriptor_of_another_kind_or_one_that_never_ends_is_refused(void **state)
+{
+    const struct world *w = *state;
+    int ends[2];
+    write_text(w, "1234", 0600);
+    int fd = open(w->path, O_WRONLY);
+    assert_int_equal(read_descriptor(fd, 9, NULL), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(close(fd), 0);
+    fd = open("/dev/zero", O_RDONLY);
+    assert_int_equal(read_descriptor(fd, 9, NULL), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(read_descriptor(-1, 9, NULL), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "1234", 4), 4);
+    assert_int_equal(read_descriptor(ends[0], 9, NULL), STATUS_TIMEOUT);
+    assert_int_equal(close(ends[0]), 0);
+    assert_int_equal(close(ends[1]), 0);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, make_world, remove_world)
@@ -244,6 +296,8 @@ int main(void)
         TEST(test_a_credential_is_read_from_systemds_folder_whatever_its_mode),
         TEST(test_a_credential_name_cannot_leave_the_folder),
         TEST(test_without_systemd_there_are_no_credentials),
+        TEST(test_a_descriptor_gives_a_pipes_or_a_files_text),
+        TEST(test_a_descriptor_of_another_kind_or_one_that_never_ends_is_refused),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

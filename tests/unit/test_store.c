@@ -369,13 +369,17 @@ static void test_requests_that_make_no_sense_are_refused(void **unused)
     (void)loaded();
     assert_int_equal(store_child_ask(&store, INTERNAL_SIGN, &message_empty, &(struct empty_message){0}, &frame, &err),
                      STATUS_UNKNOWN_OPERATION);
-    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_LOAD, &message_empty, &(struct empty_message){0}, &frame, &err),
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_LOAD, &message_empty, &(struct empty_message){0}, &frame,
+                                     &err),
                      STATUS_MALFORMED);
-    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_STORE_FAILED);
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err),
+                     STATUS_STORE_FAILED);
     m = (struct pin_record){.token_id = span_text(TOKEN), .verifier = span_of(verifier(1), 31), .verdict = 1};
-    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
-    m = (struct pin_record){.token_id = span_text(TOKEN), .verifier = span_of(verifier(1), 32), .verdict = 5};
-    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err), STATUS_MALFORMED);
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err),
+                     STATUS_MALFORMED);
+    m = (struct pin_record){.token_id = span_text(TOKEN), .verifier = span_of(verifier(1), 32), .verdict = 6};
+    assert_int_equal(store_child_ask(&store, INTERNAL_PIN_RECORD, &message_pin_record, &m, &frame, &err),
+                     STATUS_MALFORMED);
     assert_int_equal(loaded().refused.count, 0);
 }
 

@@ -62,6 +62,40 @@ static void test_a_verdict_moves_the_verifier_where_it_belongs(void **state)
     assert_false(pins_record(t, verifier(2), PIN_UNKNOWN));
 }
 
+static void test_a_token_that_is_in_doubt_gets_one_more_try_where_it_had_accepted_a_pin(void **state)
+{
+    (void)state;
+    struct pins_token *t = one_token();
+    assert_true(pins_accepted(t, verifier(8)) && pins_accepted(t, verifier(9)));
+    assert_true(pins_record(t, verifier(1), PIN_TRYING));
+    assert_true(pins_record(t, verifier(1), PIN_DOUBTED));
+    assert_int_equal(t->accepted.count + t->trying.count, 0);
+    assert_true(pins_record(t, verifier(1), PIN_TRYING));
+    assert_false(pins_record(t, verifier(1), PIN_DOUBTED));
+    assert_int_equal(t->trying.count, 1);
+}
+
+static void test_the_last_four_sources_of_accepted_pins_are_kept(void **state)
+{
+    (void)state;
+    struct pins_token *t = one_token();
+    struct buffer b;
+    for (unsigned int i = 0; i < PINS_ACCEPTED_MAX + 2; i++)
+        assert_true(pins_accepted(t, verifier(i)));
+    assert_false(pins_accepted(t, verifier(PINS_ACCEPTED_MAX)));
+    assert_int_equal(t->accepted.count, PINS_ACCEPTED_MAX);
+    assert_memory_equal(t->accepted.items[0], verifier(2), PIN_SOURCE_SIZE);
+    buffer_init(&b, PINS_TEXT_MAX);
+    pins_write(&pins, &b);
+    pins_free(&pins);
+    assert_int_equal(pins_read(buffer_span(&b), "pins", &pins, &err), STATUS_OK);
+    t = pins_find(&pins, span_text(ID));
+    assert_int_equal(t->accepted.count, PINS_ACCEPTED_MAX);
+    assert_memory_equal(t->accepted.items[3], verifier(PINS_ACCEPTED_MAX + 1), PIN_SOURCE_SIZE);
+    assert_int_equal(t->refused.count + t->trying.count, 0);
+    buffer_free(&b);
+}
+
 static void test_the_oldest_of_64_verifiers_makes_room(void **state)
 {
     (void)state;
@@ -128,8 +162,8 @@ static void test_a_person_can_read_the_text(void **state)
     write_text(&b);
     buffer_put(&b, "", 1);
     const char *text = (const char *)buffer_span(&b).data;
-    assert_non_null(strstr(text,
-                           "\ntoken /usr/lib/softhsm/libsofthsm2.so%0adpop-agent 100%25 %c3%a9\n" SALT_LINE "refused ff00"));
+    assert_non_null(strstr(text, "\ntoken /usr/lib/softhsm/libsofthsm2.so%0adpop-agent 100%25 %c3%a9\n"
+                                 SALT_LINE "refused ff00"));
     buffer_free(&b);
 }
 
@@ -148,6 +182,7 @@ static void test_the_largest_model_fits_the_limit(void **state)
         for (unsigned int j = 0; j < PINS_VERIFIERS_MAX; j++) {
             (void)pins_record(t, verifier(j), PIN_REFUSED);
             (void)pins_record(t, verifier(j), PIN_TRYING);
+            (void)pins_accepted(t, verifier(j));
         }
     }
     write_text(&b);
@@ -203,6 +238,8 @@ static void test_a_text_that_breaks_a_rule_is_refused_with_its_line(void **state
         {HEAD "token a\n" SALT_LINE "refused " HEX64("AA") "\n", ":4:"},
         {HEAD "token a\n" SALT_LINE "refused " HEX64("00") "0\n", ":4:"},
         {HEAD "token a\n" SALT_LINE "refused " HEX64("00") "\nrefused " HEX64("00") "\n", ":5:"},
+        {HEAD "token a\n" SALT_LINE "accepted " HEX64("00") "\naccepted " HEX64("01") "\naccepted " HEX64("02")
+              "\naccepted " HEX64("03") "\naccepted " HEX64("04") "\n", ":8:"},
         {HEAD "token a\n" SALT_LINE "refused" HEX64("00") "\n", ":4:"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -249,6 +286,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_verdict_moves_the_verifier_where_it_belongs),
+        cmocka_unit_test(test_a_token_that_is_in_doubt_gets_one_more_try_where_it_had_accepted_a_pin),
+        cmocka_unit_test(test_the_last_four_sources_of_accepted_pins_are_kept),
         cmocka_unit_test(test_the_oldest_of_64_verifiers_makes_room),
         cmocka_unit_test(test_a_token_more_than_256_is_refused_and_none_dropped),
         cmocka_unit_test(test_what_is_written_is_read_back_the_same),

@@ -4,13 +4,17 @@
 #include "logins.h"
 
 static const char text[] = "[key k]\nuri = pkcs11:object=k\n"
-                           "[profile one]\nkey = k\nissuer = https://as.example\nclient-id = one\nclient-secret-file = /s\n"
+                           "[profile one]\nkey = k\nissuer = https://as.example\nclient-id = one\n"
+                           "client-secret-file = /s\n"
                            "scope = a b\nresource = urn:own\norigins = https://api.example\ntimeout = 7\n"
-                           "[profile two]\nkey = k\nissuer = https://as.example\nclient-id = two\nclient-secret-file = /s\n"
+                           "[profile two]\nkey = k\nissuer = https://as.example\nclient-id = two\n"
+                           "client-secret-file = /s\n"
                            "origins = https://api.example\n"
-                           "[profile exchange]\nkey = k\nissuer = https://as.example\nclient-id = three\ngrant = token-exchange\n"
+                           "[profile exchange]\nkey = k\nissuer = https://as.example\nclient-id = three\n"
+                           "grant = token-exchange\n"
                            "client-secret-file = /s\norigins = https://api.example\n"
-                           "[profile user]\nkey = k\nissuer = https://as.example\nclient-id = four\ngrant = device_code\n"
+                           "[profile user]\nkey = k\nissuer = https://as.example\nclient-id = four\n"
+                           "grant = device_code\n"
                            "client-secret-file = /s\norigins = https://api.example\n";
 
 struct begun begun[8192];
@@ -18,6 +22,7 @@ size_t begun_count;
 uint32_t answer_at_once;
 bool fail_at_once;
 uint64_t timer_at, refused_until;
+const char *granted_jkt;
 
 /* --- the timer --- */
 
@@ -98,8 +103,8 @@ static exchange_done take_done(size_t i)
 static void end_well(size_t i, const char *token, const char *type, uint32_t lifetime)
 {
     struct exchange_result more = {0};
-    struct granted g = {.access_token = span_text(token), .token_type = span_text(type), .jkt = JKT, .lifetime = lifetime,
-                        .asked = begun[i].asked, .raw = span_text("{\"x\":1}")};
+    struct granted g = {.access_token = span_text(token), .token_type = span_text(type), .jkt = granted_jkt,
+                        .lifetime = lifetime, .asked = begun[i].asked, .raw = span_text("{\"x\":1}")};
     take_done(i)(begun[i].context, NULL, &g, &more);
 }
 
@@ -138,8 +143,8 @@ void grants_fetch(struct front *f, const struct grant_request *r, exchange_done 
     assert_ptr_equal(f, &front);
     assert_true(begun_count < sizeof(begun) / sizeof(begun[0]));
     begun_count++;
-    *b = (struct begun){.own = r->own, .force = r->force, .min_valid = r->min_valid, .asked = now, .deadline = r->deadline,
-                        .done = done, .context = context};
+    *b = (struct begun){.own = r->own, .force = r->force, .min_valid = r->min_valid, .asked = now,
+                        .deadline = r->deadline, .done = done, .context = context};
     copy_text(span_text(r->profile->name), b->profile, sizeof(b->profile));
     put(b->scope, sizeof(b->scope), r->scope);
     put(b->subject_token, sizeof(b->subject_token), span_or_absent(r->inputs->subject_token));
@@ -185,7 +190,7 @@ void on_token(void *context, const struct error *err, const struct token *token)
         copy_text(secret_span(token->access_token), c->token, sizeof(c->token));
         copy_text(span_text(token->type), c->type, sizeof(c->type));
         copy_text(span_text(token->raw), c->raw, sizeof(c->raw));
-        assert_string_equal(token->jkt, JKT);
+        assert_string_equal(token->jkt, granted_jkt);
         c->serial = token->serial;
         c->expires = token->expires;
         c->expires_at = token->expires_at;
@@ -236,6 +241,7 @@ int open_cache(void **state)
     (void)state;
     refused_until = UINT64_MAX;
     begun_count = 0;
+    granted_jkt = JKT;
     answer_at_once = 0;
     fail_at_once = false;
     return open_front(text) != 0 ? -1 : tokens_open(&front);

@@ -1,6 +1,6 @@
 /*
- * What the tests of the token cache share: fetches that the test ends, a renewal timer that the test fires, and callers whose
- * callbacks are counted. Programs that include it link the front without grants.c.
+ * What the tests of the token cache share: fetches that the test ends, a renewal timer that the test fires, and callers
+ * whose callbacks are counted. Programs that include it link the front without grants.c.
  */
 #ifndef TEST_TOKENS_WORLD_H
 #define TEST_TOKENS_WORLD_H
@@ -37,6 +37,7 @@ extern size_t begun_count;
 extern uint32_t answer_at_once; /* lifetime of a token that comes before grants_fetch returns; 0: none */
 extern bool fail_at_once;
 
+extern const char *granted_jkt; /* of the key that what is fetched is asked for with */
 void end_with_token(size_t i, const char *token, uint32_t lifetime);
 void end_with_type(size_t i, const char *token, const char *type);
 void end_with_failure(size_t i, enum status status, uint32_t retry_after);
