@@ -23,8 +23,8 @@ builds_and_installs() {
 expected_files() {
   local name page
   printf '%s\n' bin/dpop bin/dpop-agent include/dpop-agent.h include/dpop-agent-curl.h \
-    lib/systemd/{system,user}/dpop-agent.{service,socket} lib/sysusers.d/dpop-agent.conf lib/tmpfiles.d/dpop-agent.conf \
-    share/bash-completion/completions/dpop
+    lib/systemd/{system,user}/dpop-agent.{service,socket} lib/sysusers.d/dpop-agent.conf \
+    lib/tmpfiles.d/dpop-agent.conf share/bash-completion/completions/dpop
   for page in "$top"/agent/man/*.[1-8] "$top"/client/man/*.[1-8]; do
     echo "share/man/man${page##*.}/$(basename "$page")"
   done
@@ -71,7 +71,8 @@ int main(void)
 }
 END
   # shellcheck disable=SC2046  # words
-  cc -Wall -Wextra -Werror -std=c11 -pedantic -o "$world/program" "$world/program.c" $(with_pkg_config --cflags --libs libdpop-agent)
+  cc -Wall -Wextra -Werror -std=c11 -pedantic -o "$world/program" "$world/program.c" \
+    $(with_pkg_config --cflags --libs libdpop-agent)
   [ "$(LD_LIBRARY_PATH=$root$prefix/$libdir "$world/program")" = "$version" ]
   [ "$(with_pkg_config --modversion libdpop-agent)" = "$version" ]
 }
@@ -88,7 +89,8 @@ END
 
 a_program_builds_with_the_static_library() {
   # shellcheck disable=SC2046
-  cc -o "$world/static" "$world/program.c" $(with_pkg_config --cflags libdpop-agent) "$root$prefix/$libdir/libdpop-agent.a"
+  cc -o "$world/static" "$world/program.c" $(with_pkg_config --cflags libdpop-agent) \
+    "$root$prefix/$libdir/libdpop-agent.a"
   [ "$("$world/static")" = "$version" ]
 }
 
@@ -102,7 +104,8 @@ units_are_correct() {
         >"$world/units/$manager/dpop-agent.$unit"
     done
     grep -q "^ExecStart=$root$prefix/bin/dpop-agent" "$world/units/$manager/dpop-agent.service"
-    XDG_RUNTIME_DIR=$world systemd-analyze "--$manager" verify --man=no "$world/units/$manager"/dpop-agent.* 2>"$world/verify"
+    XDG_RUNTIME_DIR=$world systemd-analyze "--$manager" verify --man=no "$world/units/$manager"/dpop-agent.* \
+      2>"$world/verify"
     if grep dpop-agent "$world/verify"; then return 1; fi
   done
 }
@@ -153,13 +156,16 @@ every_option_is_in_the_page() {
 # A number's limits, and a choice's names, as the table has them.
 limits_are_in_the_page() {
   local section name min max names
-  sed -n 's/.*{"\([a-z]*\)", "\([a-z-]*\)", KIND_NUMBER,.*, \([0-9]*\), \([0-9]*\), NULL},/\1 \2 \3 \4/p' "$table" >"$world/numbers"
+  sed -n 's/.*{"\([a-z]*\)", "\([a-z-]*\)", KIND_NUMBER,.*, \([0-9]*\), \([0-9]*\), NULL},/\1 \2 \3 \4/p' \
+    "$table" >"$world/numbers"
   [ "$(wc -l <"$world/numbers")" -ge 3 ]
   while read -r section name min max; do
-    awk -v section="$section" -v name="$name" '/^\.Sh / { s = tolower($2) } /^\.It Ic / { o = $3 } s == section && o == name' "$page5" |
+    awk -v section="$section" -v name="$name" \
+      '/^\.Sh / { s = tolower($2) } /^\.It Ic / { o = $3 } s == section && o == name' "$page5" |
       tr '\n' ' ' | grep -q "$min to $max" || { echo "[$section] $name: $min to $max"; return 1; }
   done <"$world/numbers"
-  tr '\n' ' ' <"$table" | grep -o 'const char \*const [a-z_]*\[\] = *{[^}]*NULL}' | sed 's/.*{ *"//; s/",  *NULL}//; s/",  *"/ /g' >"$world/choices"
+  tr '\n' ' ' <"$table" | grep -o 'const char \*const [a-z_]*\[\] = *{[^}]*NULL}' |
+    sed 's/.*{ *"//; s/",  *NULL}//; s/",  *"/ /g' >"$world/choices"
   [ "$(wc -l <"$world/choices")" -ge 5 ]
   while read -r names; do
     for name in $names; do
@@ -191,7 +197,8 @@ example_is_accepted() {
   local pid i
   sed -n '/^\.Bd -literal$/,/^\.Ed$/p' "$page5" | grep -v '^\.[BE]d' >"$world/agent.conf"
   mkdir -m 700 "$world/run"
-  XDG_STATE_HOME=$world/state "$root$prefix/bin/dpop-agent" --config "$world/agent.conf" --socket "$world/run/socket" 2>"$world/log" &
+  XDG_STATE_HOME=$world/state "$root$prefix/bin/dpop-agent" --config "$world/agent.conf" \
+    --socket "$world/run/socket" 2>"$world/log" &
   pid=$!
   for ((i = 0; i < 100; i++)); do [ -S "$world/run/socket" ] && break; sleep 0.1; done
   cat "$world/log"
@@ -219,10 +226,14 @@ program_options_are_in_the_page() {
 
 everything_has_a_page() {
   local page
-  for page in man1/dpop.1 man5/dpop-agent.conf.5 man7/dpop-agent-tokens.7 man8/dpop-agent.8; do [ -s "$root$prefix/share/man/$page" ]; done
+  for page in man1/dpop.1 man5/dpop-agent.conf.5 man7/dpop-agent-tokens.7 man8/dpop-agent.8; do
+    [ -s "$root$prefix/share/man/$page" ]
+  done
   sed -n 's/^ *\(dpop_[a-z_]*\);.*/\1/p' "$top"/client/*.map >"$world/functions"
   [ "$(wc -l <"$world/functions")" -gt 5 ]
-  while read -r page; do [ -s "$root$prefix/share/man/man3/$page.3" ] || { echo "$page"; return 1; }; done <"$world/functions"
+  while read -r page; do
+    [ -s "$root$prefix/share/man/man3/$page.3" ] || { echo "$page"; return 1; }
+  done <"$world/functions"
 }
 
 pages_are_correct() {
@@ -246,7 +257,8 @@ check "a program builds with pkg-config's libdpop-agent-curl, and runs" a_progra
 check "a program builds with the static library" a_program_builds_with_the_static_library
 check "systemd finds no mistake in the units" units_are_correct
 check "the system's service is hardened as far as its work allows" system_service_is_hardened
-check "systemd finds no mistake in the lines for a TPM, and the service stays hardened with them" units_are_correct_with_a_tpm
+check "systemd finds no mistake in the lines for a TPM, and the service stays hardened with them" \
+  units_are_correct_with_a_tpm
 check "the system's user, group and configuration folder can be made" system_user_and_folder_can_be_made
 check "dpop-agent.conf(5) has every option of the table and no other" every_option_is_in_the_page
 check "dpop-agent.conf(5) has the limits and choices of the table" limits_are_in_the_page

@@ -27,7 +27,8 @@ MESSAGE(pin_records,
         F(3, LIST, 0, PIN_VERIFIER_SIZE, pin_records, trying),
         F(4, LIST, 0, PIN_SOURCE_SIZE, pin_records, accepted),
         F(5, BYTES, 0, SEALED_PIN_MAX, pin_records, kept),
-        F(6, BOOL, 0, 0, pin_records, locked));
+        F(6, BOOL, 0, 0, pin_records, locked),
+        F(7, BOOL, 0, 0, pin_records, worked));
 
 MESSAGE(pin_record,
         F(1, BYTES, R, LIMIT_URL, pin_record, token_id),

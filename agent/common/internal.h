@@ -101,6 +101,7 @@ struct pin_records {
     struct span kept;     /* from the front: a sealed PIN that the user gave (unlock); it goes before file and
                              credential */
     bool locked;          /* from the front: the user has locked the token; no PIN is spent */
+    bool worked;          /* from the front: the token has accepted a PIN while this agent ran: it is the right one */
 };
 enum pin_verdict {
     PIN_TRYING = 1,

@@ -50,6 +50,7 @@ struct key {
     bool imported;
     char token[LIMIT_NAME], model[LIMIT_NAME], warning[LIMIT_TEXT];
     struct worker *workers;
+    const struct child *process; /* the last one that was started; it may have ended */
     struct key_queue queue;
     uint64_t signatures;
     uint32_t sign_time;  /* microseconds, a moving average; 0: none was made yet */

@@ -150,10 +150,7 @@ const char *keys_token(const struct key *key)
 
 const struct child *keys_process(const struct key *key)
 {
-    for (unsigned int i = 0; i < key->config->workers; i++)
-        if (key->workers[i].child != NULL)
-            return key->workers[i].child;
-    return NULL;
+    return key->process;
 }
 
 void keys_sign(struct key *key, const struct sign_job *sign)
@@ -182,8 +179,8 @@ void keys_restart(struct key *key, const char *reason)
     }
     (void)error_set(&err, STATUS_RESTARTED, "the agent starts others by itself",
                     "key \"%s\": its processes are restarted: %s", key->name, reason);
-    if (key->state == KEY_STATE_READY)
-        keys_recovering(key, &err);
+    if (key->process != NULL)
+        keys_recovering(key, &err); /* who asks for the key now waits */
 }
 
 bool keys_any_ready(const struct key *key)
@@ -341,6 +338,7 @@ void keys_attached(struct keys *keys, struct child *child)
     if (w == NULL)
         return;
     w->child = child;
+    key->process = child;
     w->progress = front_now(keys->front);
     front_wait(keys->front);
 }

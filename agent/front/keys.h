@@ -73,7 +73,7 @@ bool keys_on_the_way(const struct key *key);                       /* starting o
 const char *keys_token(const struct key *key);                     /* label of its token; NULL: not known yet */
 uint32_t keys_reports(const struct key *key);                      /* how often its processes said that they are ready,
                                                                       or why not */
-const struct child *keys_process(const struct key *key);           /* one that lives; NULL: none */
+const struct child *keys_process(const struct key *key);           /* the last one started; NULL: none was */
 const struct key_public *keys_public(const struct key *key); /* NULL: not seen yet */
 void keys_sign(struct key *key, const struct sign_job *job);
 void keys_call(struct key *key, const struct key_call *call);

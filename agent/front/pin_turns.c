@@ -30,6 +30,7 @@ struct kept {
     uint8_t sealed[SEALED_PIN_MAX];
     size_t sealed_len; /* 0: no PIN */
     bool locked;
+    bool worked; /* it has accepted a PIN since this front is there */
 };
 
 /* Which token a process is for. */
@@ -180,7 +181,7 @@ static void put_kept(const struct pin_turns *turns, const struct child *child, s
     const struct kept *k = find_kept(turns, pin_turns_token_of(turns, child));
     const struct message own = {message_pin_records.name, message_pin_records.fields + STORES_FIELDS,
                                 message_pin_records.count - STORES_FIELDS};
-    struct pin_records records = {.locked = k != NULL && k->locked};
+    struct pin_records records = {.locked = k != NULL && k->locked, .worked = k != NULL && k->worked};
     if (k != NULL && k->sealed_len > 0)
         records.kept = span_of(k->sealed, k->sealed_len);
     message_put(out, &own, &records);
@@ -217,6 +218,15 @@ static void relay(struct pin_turns *turns, const struct relay *values, const str
     *r = *values;
     children_call(turns->front->children, ROLE_STORE, r->operation, m, in, front_now(turns->front) + STORE_TIMEOUT,
                   on_stored, r);
+}
+
+static void note_worked(struct pin_turns *turns, struct span token_id)
+{
+    struct kept *k = find_kept(turns, token_id);
+    if (k == NULL)
+        k = add_kept(turns, token_id);
+    if (k != NULL)
+        k->worked = true;
 }
 
 static bool same_token(const struct turn *a, const struct turn *b)
@@ -272,6 +282,8 @@ bool pin_turns_frame(struct pin_turns *turns, struct child *child, const struct 
         return ask_turn(turns, child, frame);
     if (message_take(frame->fields, &message_pin_record, &m, sizeof(m), &err) != STATUS_OK)
         return false;
+    if (m.verdict == PIN_ACCEPTED)
+        note_worked(turns, m.token_id);
     relay(turns, &(struct relay){.turns = turns, .child = child, .child_id = child->id, .request = frame->request,
                                  .operation = INTERNAL_PIN_RECORD, .ends_turn = m.verdict != PIN_TRYING},
           &message_pin_record, &m);

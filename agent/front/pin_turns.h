@@ -8,7 +8,8 @@
  *
  * What a user said about a token (dpop unlock, dpop lock) is kept here and added to the store's answer to PIN_LOAD:
  * a PIN, sealed so that only key processes can open it, and whether the token is locked. The supervisor keeps a
- * copy, since a reload replaces the front.
+ * copy, since a reload replaces the front. And whether the token has accepted a PIN since this front is there: then it
+ * is the one that it should be, whatever it says now.
  */
 #ifndef FRONT_PIN_TURNS_H
 #define FRONT_PIN_TURNS_H

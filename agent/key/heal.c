@@ -27,6 +27,9 @@ enum status heal_climb(struct heal *h, struct opened *o, struct error *err)
         }
         log_debug("key \"%s\": %s", o->key->name, err->message);
     }
+    bool unknown = err->status == STATUS_KEY_FAILED && *o->module.failed != CKR_OK && o->session_open;
+    if (unknown && module_is_tpm(&o->module) && !module_answers(&o->module, o->session))
+        return module_tpm_away(err);
     return err->status;
 }
 

@@ -32,6 +32,18 @@ bool module_is_tpm(const struct module *m)
     return m->path != NULL && strstr(m->path, "tpm2_pkcs11") != NULL;
 }
 
+bool module_answers(const struct module *m, CK_SESSION_HANDLE session)
+{
+    CK_BYTE random[8];
+    return m->f->C_GenerateRandom(session, random, sizeof(random)) == CKR_OK;
+}
+
+enum status module_tpm_away(struct error *err)
+{
+    struct error what = *err;
+    return error_set(err, STATUS_KEY_ABSENT, what.next, "the TPM cannot be reached: %s", what.message);
+}
+
 enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err)
 {
     enum status status = ckr_status(rv);
@@ -90,10 +102,8 @@ static enum status load_name(const char *name, struct module *m, struct error *e
 static enum status initialize_failed(const struct module *m, CK_RV rv, struct error *err)
 {
     enum status status = module_failed(m, "C_Initialize", rv, err);
-    struct error what = *err;
-    if (module_is_tpm(m) && (rv == CKR_GENERAL_ERROR || rv == CKR_FUNCTION_FAILED || rv == CKR_DEVICE_ERROR))
-        status = error_set(err, STATUS_KEY_ABSENT, what.next, "the TPM cannot be reached: %s", what.message);
-    return status;
+    bool unknown = rv == CKR_GENERAL_ERROR || rv == CKR_FUNCTION_FAILED || rv == CKR_DEVICE_ERROR;
+    return module_is_tpm(m) && unknown ? module_tpm_away(err) : status;
 }
 
 static enum status initialize(struct module *m, enum status loaded, struct module *out, struct error *err)

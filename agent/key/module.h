@@ -29,8 +29,12 @@ enum status module_load_uri(const struct uri *uri, struct module *out, struct er
 void module_close(struct module *m);
 
 bool module_is_tpm(const struct module *m); /* tpm2-pkcs11, whose failures have causes of their own */
+/* Asks for something that a TPM itself must do: with one that is out of reach this fails, too. */
+bool module_answers(const struct module *m, CK_SESSION_HANDLE session);
 
 /* Fills an error for a call of the module that failed: status from `rv`, "C_Sign in /x.so: CKR_…". */
 enum status module_failed(const struct module *m, const char *call, CK_RV rv, struct error *err);
+/* Makes of such an error one that says that the TPM is away. */
+enum status module_tpm_away(struct error *err);
 
 #endif

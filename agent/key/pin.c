@@ -168,16 +168,10 @@ static struct pin_dialogue begin(const struct pin_source *source, struct channel
                                  .token_id = span_text(source->token_id)};
 }
 
-/* Asks for something that the TPM itself must do: with one that is out of reach this fails, too. */
-static bool works(const struct module *m, CK_SESSION_HANDLE session)
-{
-    CK_BYTE random[8];
-    return m->f->C_GenerateRandom(session, random, sizeof(random)) == CKR_OK;
-}
-
 /* Records what came of C_Login. A result that leaves open whether the PIN was counted leaves the record at "trying".
    One without a word about the PIN from a TPM that works otherwise is a store's that was copied from another machine:
-   it fails so for ever, and the TPM counts each try. Or the TPM was reset just then: hence one more. */
+   it fails so for ever, and the TPM counts each try. Or the TPM was reset just then: hence one more. A TPM that has
+   worked with this agent is the right one, and only in trouble (its broker has left it without room, say). */
 static enum status conclude(struct pin_dialogue *d, struct pin_source *source, const struct module *m,
                             const struct token *t, CK_SESSION_HANDLE session, CK_RV rv, struct error *err)
 {
@@ -190,7 +184,7 @@ static enum status conclude(struct pin_dialogue *d, struct pin_source *source, c
         recorded = pin_records_tell(d, PIN_REFUSED, &store_error);
     else if (ckr_pin_not_judged(rv) || rv == CKR_USER_ALREADY_LOGGED_IN)
         recorded = pin_records_tell(d, PIN_UNKNOWN, &store_error);
-    else if (module_is_tpm(m) && works(m, session))
+    else if (module_is_tpm(m) && !d->records.worked && module_answers(m, session))
         recorded = pin_records_tell(d, PIN_DOUBTED, &store_error);
     if (recorded == STATUS_AGENT_UNREACHABLE) {
         *err = store_error;

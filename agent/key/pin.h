@@ -12,7 +12,7 @@
  *                                                 has not accepted one from the same source before (the file as it is
  *                                                 now, the same dpop unlock): many tokens have no such flag. A C_Login
  *                                                 that fails without a reason, while the TPM works, ends that trust,
- *                                                 and is repeated once
+ *                                                 and is repeated once, unless the TPM has worked with this agent
  *   the token is locked, or has one try left      no C_Login: the last try is a person's to spend
  *   else                                          record "trying", C_Login, record what came of it
  *

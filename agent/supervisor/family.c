@@ -126,6 +126,17 @@ static struct child_message describe(const struct child *c)
 
 static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *userdata);
 
+/* Not as a oneshot, which it would be by itself: the kernel may say that a process has ended before it can be waited
+   for, and the event loop looks no second time then. (The way to it leads over "off": only then is the change passed on
+   to epoll.) */
+static int watch(struct family *f, struct child *c)
+{
+    int r = sd_event_add_child(f->event, &c->exit_source, c->pid, WEXITED, on_child_exit, c);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(c->exit_source, SD_EVENT_OFF);
+    return r < 0 ? r : sd_event_source_set_enabled(c->exit_source, SD_EVENT_ON);
+}
+
 static enum status start_child(struct family *f, struct child *c, struct error *err)
 {
     int ends[2];
@@ -146,7 +157,7 @@ static enum status start_child(struct family *f, struct child *c, struct error *
                                       : spawn_child(&spawn, &c->pid, err);
     buffer_free(&slice);
     (void)close(ends[1]);
-    if (status == STATUS_OK && sd_event_add_child(f->event, &c->exit_source, c->pid, WEXITED, on_child_exit, c) < 0) {
+    if (status == STATUS_OK && watch(f, c) < 0) {
         status = spawn_failure(err, "cannot watch a process");
         (void)kill(c->pid, SIGKILL);
         (void)waitpid(c->pid, NULL, 0);
@@ -238,7 +249,7 @@ static int on_child_exit(sd_event_source *source, const siginfo_t *info, void *u
     (void)source;
 
     describe_end(info, reason, sizeof(reason));
-    c->exit_source = sd_event_source_unref(c->exit_source);
+    c->exit_source = sd_event_source_disable_unref(c->exit_source);
     struct child_message m = describe(c);
     m.reason = span_text(reason);
     c->id = 0;
@@ -386,29 +397,16 @@ enum status family_start(sd_event *event, const struct family_options *options, 
     return STATUS_OK;
 }
 
-/* Kills what is left, again each second: the event loop looks once at a child that ends, and one that a debugger holds
-   just then is not there to be seen. So it is looked for here, too. */
+/* Kills what is left. */
 static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct family *f = userdata;
+    (void)source;
     (void)usec;
-    for (size_t i = 0; i < f->count; i++) {
-        struct child *c = &f->children[i];
-        siginfo_t info = {0};
-        if (c->id == 0)
-            continue;
-        (void)kill(c->pid, SIGKILL);
-        if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
-            continue;
-        c->id = 0;
-        c->exit_source = sd_event_source_disable_unref(c->exit_source);
-    }
-    if (all_gone(f)) {
-        f->events.ended(f->events.context);
-        return 0;
-    }
-    (void)sd_event_source_set_time_relative(source, SECOND);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    for (size_t i = 0; i < f->count; i++)
+        if (f->children[i].id != 0)
+            (void)kill(f->children[i].pid, SIGKILL);
+    return 0;
 }
 
 void family_stop(struct family *f)

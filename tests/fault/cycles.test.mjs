@@ -7,9 +7,11 @@ import { readFile, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeTpm } from '../flow/tpm.mjs';
-import { makeWorld, sized } from '../flow/world.mjs';
+import { logTail, makeWorld, sized } from '../flow/world.mjs';
 import { connect } from '../flow/wire.mjs';
-import { descriptors, median, ofRole, outcome, residentKiB, sleep } from './fault.mjs';
+import {
+  descriptors, makeShim, median, ofRole, outcome, proofVerifier, residentKiB, sleep, useShim,
+} from './fault.mjs';
 import { makeKinds, stopwatch, tally, underLoad } from './load.mjs';
 
 const RECOVERY = 2000; // milliseconds
@@ -81,6 +83,9 @@ async function cycle(t, world, outages, count) {
       await sleep(50 + Math.random() * 200);
       if (i === Math.min(Math.floor(count / 2), 20)) before = sizes(world); // by then what is allocated once is there
     }
+  }).catch(async (error) => {
+    console.error(`---- the agent's log\n${await logTail(world.logPath, 120)}\n----`);
+    throw error;
   });
   for (const { kind, error } of load.failures) assert.match(error.name, AWAY, `${kind}: ${error.message}`);
   for (const [what, list] of Object.entries(times)) {
@@ -125,6 +130,36 @@ test(`a SoftHSM token and its key process go away and come back: ${promise}`, as
   const world = await makeWorld({ ...worldOptions, env: () => worldOptions.env });
   try {
     await cycle(t, world, { ...await softhsmOutages(world), ...killKey(world) }, count);
+  } finally {
+    await world.stop();
+  }
+});
+
+test('a key process that its module makes too large is replaced under load, and nobody notices', async (t) => {
+  const count = sized(t, 'times', 20, 4);
+  const world = await makeWorld({ servers: false });
+  const shim = makeShim(world.dir, 'obeyed');
+  try {
+    useShim(world, shim);
+    shim.command(`C_Sign leak ${2 << 20}`);
+    await world.configure();
+    const pid = () => ofRole(world.process.pid, 'key')[0]?.pid;
+    const isGood = proofVerifier(world.jwk.work);
+    const seen = new Set();
+    let answers = 0;
+    const caller = async () => {
+      while (seen.size <= count) {
+        seen.add(pid() ?? [...seen][0]);
+        const asked = { key: 'work', htm: 'GET', htu: 'https://api.invalid/', timeout: 20_000 };
+        const { proof } = await world.agent.proof(asked);
+        assert.ok(isGood(proof));
+        answers += 1;
+      }
+    };
+    await Promise.all([caller(), caller(), caller()]);
+    const planned = (await world.process.log()).split('is replaced, as planned').length - 1;
+    assert.ok(planned >= count, `${planned} of ${seen.size} processes said so`);
+    t.diagnostic(`${answers} proofs, none failed, by ${seen.size} processes`);
   } finally {
     await world.stop();
   }

@@ -1,14 +1,12 @@
 /*
  * descriptors SOCKET KIND COUNT: a client that sends descriptors (SCM_RIGHTS) as no good client does, COUNT times.
  *
- *     operations  two pipes with a frame of every operation, of unknown ones and of nonsense; every answer is awaited
+ *     operations  two pipes with a frame of every operation and of unknown ones; every answer is awaited
  *     many        253 pipes with one frame, the most that one message may carry
  *     bytes       two pipes with each byte of a frame
  *     half        two pipes with half a frame, and then the end of the connection
  *     unread      two pipes with each of many frames, and the end of the connection before any answer is read
  *     early       two pipes with a frame that comes before hello
- *     linger      TCP connections whose last close() waits for a minute: SO_LINGER, and a peer that reads nothing
- *     nested      sockets in whose queues such connections wait
  *
  * It ends with 0 when it has sent everything, whatever came back. What the agent does is for the test to see.
  */
@@ -16,10 +14,7 @@
 #include "frame.h"
 #include "messages.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +25,7 @@
 
 #define MANY 253 /* SCM_MAX_FD */
 #define OPERATIONS 40
-#define PATIENCE 2000 /* milliseconds for an answer */
+#define PATIENCE 10000 /* milliseconds for an answer */
 
 static void die(const char *what)
 {
@@ -125,23 +120,33 @@ static void await_answer(int fd)
 
 /* --- the kinds --- */
 
-static void operations(const char *path, struct pipes *p)
+static void put_fields(struct buffer *fields, uint16_t operation)
+{
+    struct unlock_request unlock = {.timeout = 300};
+    struct key_import_request import = {.name = span_text("imported"), .password = true, .timeout = 300};
+    buffer_init(fields, FRAME_MAX);
+    if (operation == OPERATION_UNLOCK)
+        message_put(fields, &message_unlock_request, &unlock);
+    else if (operation == OPERATION_KEY_IMPORT)
+        message_put(fields, &message_key_import_request, &import);
+    else if (operation > OPERATION_PROFILES) /* of those with more in them no other does something with this */
+        buffer_put(fields, "nonsense", strlen("nonsense"));
+}
+
+static void operations(const char *path, const struct pipes *p)
 {
     struct buffer b, fields;
-    buffer_init(&fields, FRAME_MAX);
-    struct unlock_request unlock = {.timeout = 1};
-    message_put(&fields, &message_unlock_request, &unlock);
     int fd = connect_to(path);
     say_hello(fd);
     await_answer(fd);
     for (uint16_t operation = 0; operation < OPERATIONS; operation++) {
-        bool reloads = operation == OPERATION_RELOAD;
-        put_frame(&b, operation, operation % 3 == 0 || reloads ? span_text("nonsense") : buffer_span(&fields));
+        put_fields(&fields, operation);
+        put_frame(&b, operation, buffer_span(&fields));
         send_with(fd, buffer_span(&b).data, buffer_span(&b).len, p->reading, 2);
         buffer_free(&b);
+        buffer_free(&fields);
         await_answer(fd);
     }
-    buffer_free(&fields);
     (void)close(fd);
 }
 
@@ -176,51 +181,6 @@ static void parts(const char *path, const struct pipes *p, bool whole)
     (void)close(fd);
 }
 
-/* One end of a TCP connection on loopback, with more in it than the other end, which nobody reads, has room for. */
-static int lingering(int *peer)
-{
-    static const char room[65536];
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t len = sizeof(address);
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0 || fd < 0 || bind(listener, (struct sockaddr *)&address, len) != 0 || listen(listener, 1) != 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &len) != 0 ||
-        connect(fd, (struct sockaddr *)&address, len) != 0 || (*peer = accept(listener, NULL, NULL)) < 0)
-        die("a TCP connection");
-    (void)close(listener);
-    while (send(fd, room, sizeof(room), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-        continue;
-    struct linger linger = {.l_onoff = 1, .l_linger = 60};
-    if (setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) != 0)
-        die("SO_LINGER");
-    return fd;
-}
-
-/* The agent's copy becomes the last one. The peers stay open until this process ends. */
-static void linger(const char *path, bool nested)
-{
-    struct buffer b;
-    int peer, pair[2], tcp = lingering(&peer), fd = connect_to(path);
-    say_hello(fd);
-    await_answer(fd);
-    put_frame(&b, OPERATION_STATUS, span_of("", 0));
-    if (nested) {
-        if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0)
-            die("socketpair");
-        send_with(pair[0], "x", 1, &tcp, 1);
-        send_with(fd, buffer_span(&b).data, buffer_span(&b).len, &pair[1], 1);
-        (void)close(pair[0]);
-        (void)close(pair[1]);
-    } else {
-        send_with(fd, buffer_span(&b).data, buffer_span(&b).len, &tcp, 1);
-    }
-    buffer_free(&b);
-    /* This process has no reason to wait for it either: whoever still holds a copy closes last. */
-    (void)close(tcp);
-    await_answer(fd);
-    (void)close(fd);
-}
-
 int main(int argc, char **argv)
 {
     struct pipes p = {.count = 0};
@@ -239,8 +199,6 @@ int main(int argc, char **argv)
             frames(path, &p, 1, true, 100);
         else if (strcmp(kind, "early") == 0)
             frames(path, &p, 2, false, 1);
-        else if (strcmp(kind, "linger") == 0 || strcmp(kind, "nested") == 0)
-            linger(path, kind[0] == 'n');
         else
             return 2;
         close_all(&p);

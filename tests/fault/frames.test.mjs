@@ -1,12 +1,16 @@
-// Hostile clients (issue 2, acceptance 7): whatever comes on the socket, the connection gets an error reply or is closed, and
-// the agent is alive, the same process as before, and answers everybody else.
+// Hostile clients (issue 2, acceptance 7): whatever comes on the socket, the connection gets an error reply or is
+// closed, and the agent is alive, the same process as before, and answers everybody else.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
-import { makeWorld, run, showLogOnFailure, sized, until } from '../flow/world.mjs';
-import { AgentError, connect, connectRaw, decode, encode, field, frame, messages, OPERATION_ERROR, operations, statuses } from '../flow/wire.mjs';
+import { build, makeWorld, run, showLogOnFailure, sized, until } from '../flow/world.mjs';
+import { AgentError, connect, connectRaw, decode, encode, field, frame, messages, OPERATION_ERROR, operations,
+  statuses } from '../flow/wire.mjs';
 import { descriptors, ofRole, outcome, residentKiB, sleep } from './fault.mjs';
 
 const FRAME_MAX = 1048576;
@@ -30,7 +34,8 @@ afterEach(async () => {
   assert.equal((await client.proof({ key: 'work', htm: 'GET', htu: 'https://api.invalid/' })).jkt, world.jkt.work);
   await client.close();
   assert.deepEqual(ofRole(world.process.pid, 'front').map(({ pid }) => pid), [front], 'the front is the same process');
-  assert.ok(residentKiB(front) < frontMemory + GROWTH_MAX, `the front grew from ${frontMemory} to ${residentKiB(front)} KiB`);
+  assert.ok(residentKiB(front) < frontMemory + GROWTH_MAX,
+    `the front grew from ${frontMemory} to ${residentKiB(front)} KiB`);
 });
 
 const within = (promise, ms) => Promise.race([promise.then(() => true), sleep(ms).then(() => false)]);
@@ -63,7 +68,8 @@ test('a length under a header\'s is malformed and ends the connection', async ()
 
 test('a length over the limit is too large and ends the connection, before hello at 4096 bytes', async () => {
   for (const length of [FRAME_MAX - 3, FRAME_MAX, 0x7fffffff, 0x80000000, 0xffffffff])
-    assert.deepEqual(await sent(Buffer.concat([u32(length), Buffer.alloc(64)])), { names: ['too-large'], closed: true });
+    assert.deepEqual(await sent(Buffer.concat([u32(length), Buffer.alloc(64)])),
+      { names: ['too-large'], closed: true });
   assert.deepEqual(await sent(u32(4096 - 3), { hello: false }), { names: ['too-large'], closed: true });
   assert.deepEqual(await sent(u32(4096 - 4), { hello: false }), { names: [], closed: false });
 });
@@ -88,7 +94,8 @@ test('every byte of a frame may come alone', async () => {
 });
 
 test('a truncated frame and then the end is forgotten', async () => {
-  const whole = frame(operations.proof, 1, encode(messages.proofRequest, { key: 'work', htm: 'GET', htu: 'https://api.invalid/' }));
+  const whole = frame(operations.proof, 1,
+    encode(messages.proofRequest, { key: 'work', htm: 'GET', htu: 'https://api.invalid/' }));
   for (let cut = 0; cut < whole.length; cut += 1) {
     const client = await connect(world.socket);
     client.socket.end(whole.subarray(0, cut));
@@ -101,8 +108,8 @@ test('requests before hello are refused, and so is a hello without a common vers
   for (const operation of [2, 3, 4, 5, 6, 7, 8, 9, 77])
     assert.deepEqual(await sent(frame(operation, 1), { hello: false }), { names: ['hello-required'], closed: true });
   for (const [version_min, version_max] of [[2, 9], [0, 0], [65535, 65535], [9, 2]])
-    assert.deepEqual(await sent(frame(1, 1, encode(messages.helloRequest, { version_min, version_max })), { hello: false }),
-      { names: ['version'], closed: true }, `${version_min} to ${version_max}`);
+    assert.deepEqual(await sent(frame(1, 1, encode(messages.helloRequest, { version_min, version_max })),
+      { hello: false }), { names: ['version'], closed: true }, `${version_min} to ${version_max}`);
 });
 
 test('a range of versions that holds ours is accepted, and a second hello breaks nothing', async () => {
@@ -118,8 +125,10 @@ test('a range of versions that holds ours is accepted, and a second hello breaks
 
 test('unknown operations are refused one by one, and the connection goes on', async () => {
   const client = await connect(world.socket);
-  for (const operation of [0, Math.max(...Object.values(operations)) + 1, 0x100, 0x101, 0x102, 0x103, 0x104, 0x105, 0x106, 0x107, 0x10a, 0x10b, 0x7fff, 0x8000, 0x8002, 0xffff])
-    assert.equal(errorOf(await client.exchange(operation, randomBytes(20))), 'unknown-operation', `operation ${operation}`);
+  for (const operation of [0, Math.max(...Object.values(operations)) + 1, 0x100, 0x101, 0x102, 0x103, 0x104, 0x105,
+    0x106, 0x107, 0x10a, 0x10b, 0x7fff, 0x8000, 0x8002, 0xffff])
+    assert.equal(errorOf(await client.exchange(operation, randomBytes(20))), 'unknown-operation',
+      `operation ${operation}`);
   await client.status();
   await client.close();
 });
@@ -152,7 +161,8 @@ function breakings(name, [tag, type], values) {
       many.push(...['\0', 'a\nb', '\x7f', '\x1b[2J'].map((text) => value(Buffer.from(text))),
         ...['ff', 'c080', 'eda080', 'f4908080', 'e282', 'c2'].map((hex) => value(Buffer.from(hex, 'hex'))));
   }
-  if (type !== 'texts' && type !== 'bytesList') many.push((table) => Buffer.concat([base(table), field(tag, Buffer.from('x')), field(tag, Buffer.from('x'))]));
+  if (type !== 'texts' && type !== 'bytesList') many.push((table) =>
+    Buffer.concat([base(table), field(tag, Buffer.from('x')), field(tag, Buffer.from('x'))]));
   many.push((table) => Buffer.concat([base(table), field(tag, 'abc').subarray(0, 3)]));
   many.push((table) => Buffer.concat([base(table), field(tag, 'abcdef').subarray(0, 9)]));
   many.push((table) => Buffer.concat([base(table), Buffer.from([0, tag]), u32(0xffffffff)]));
@@ -166,18 +176,21 @@ test('a field of every kind, broken in every way, in every operation is malforme
     const table = messages[`${operation}Request`];
     for (const [name, type] of Object.entries(table)) {
       for (const make of breakings(name, type, values)) {
-        assert.equal(errorOf(await client.exchange(operations[operation], make(table))), 'malformed', `${operation}.${name}`);
+        assert.equal(errorOf(await client.exchange(operations[operation], make(table))), 'malformed',
+          `${operation}.${name}`);
         broken += 1;
       }
     }
     for (const missing of Object.keys(values).filter((name) => operation !== 'init' && name in table)) {
       const rest = { ...values };
       delete rest[missing];
-      assert.equal(errorOf(await client.exchange(operations[operation], encode(table, rest))), 'malformed', `${operation} without ${missing}`);
+      assert.equal(errorOf(await client.exchange(operations[operation], encode(table, rest))), 'malformed',
+        `${operation} without ${missing}`);
     }
-    assert.equal(errorOf(await client.exchange(operations[operation], Buffer.concat([encode(table, values), field(0x8000 | 39, 'x')]))),
-      'unsupported-field', operation);
-    assert.equal(errorOf(await client.exchange(operations[operation], Buffer.from([0]))), 'malformed', `${operation}, a byte behind its fields`);
+    assert.equal(errorOf(await client.exchange(operations[operation],
+      Buffer.concat([encode(table, values), field(0x8000 | 39, 'x')]))), 'unsupported-field', operation);
+    assert.equal(errorOf(await client.exchange(operations[operation], Buffer.from([0]))), 'malformed',
+      `${operation}, a byte behind its fields`);
   }
   t.diagnostic(`${broken} broken fields`);
   await client.close();
@@ -187,15 +200,20 @@ test('values that are well formed and wrong get a typed error', async () => {
   const client = await connect(world.socket);
   const refused = async (operation, values, names) => {
     const { error, value } = await outcome(client.call(operation, values));
-    assert.ok(error instanceof AgentError, `${operation} ${JSON.stringify(values)} gave ${JSON.stringify(value ?? error.message)}`);
+    assert.ok(error instanceof AgentError,
+      `${operation} ${JSON.stringify(values)} gave ${JSON.stringify(value ?? error.message)}`);
     assert.match(error.name, names);
   };
   const proof = { key: 'work', ...required.proof };
-  for (const htu of ['', 'x', 'https://', 'https://api.invalid:99999/', 'ftp://api.invalid/', 'https://api.invalid/\0', 'https://[::1', 'https://api.invalid/%', `https://api.invalid/${'a'.repeat(8192)}`])
+  for (const htu of ['', 'x', 'https://', 'https://api.invalid:99999/', 'ftp://api.invalid/', 'https://api.invalid/\0',
+    'https://[::1', 'https://api.invalid/%', `https://api.invalid/${'a'.repeat(8192)}`])
     await refused('proof', { ...proof, htu }, /invalid-argument|origin-refused|malformed|insecure-url/);
-  for (const htm of ['', 'G T', 'GET\u00e4', 'a'.repeat(65)]) await refused('proof', { ...proof, htm }, /invalid-argument|malformed/);
-  for (const nonce of ['', 'a b', 'a"b', '\u00e4', 'a'.repeat(5000)]) await refused('proof', { ...proof, nonce }, /invalid-argument|malformed/);
-  for (const ath of ['', 'a', 'a'.repeat(43), 'a'.repeat(64), `${'a'.repeat(42)}=`]) await refused('proof', { ...proof, ath }, /invalid-argument|malformed/);
+  for (const htm of ['', 'G T', 'GET\u00e4', 'a'.repeat(65)])
+    await refused('proof', { ...proof, htm }, /invalid-argument|malformed/);
+  for (const nonce of ['', 'a b', 'a"b', '\u00e4', 'a'.repeat(5000)])
+    await refused('proof', { ...proof, nonce }, /invalid-argument|malformed/);
+  for (const ath of ['', 'a', 'a'.repeat(43), 'a'.repeat(64), `${'a'.repeat(42)}=`])
+    await refused('proof', { ...proof, ath }, /invalid-argument|malformed/);
   await refused('proof', { ...proof, access_token: 'a', ath: 'A'.repeat(43) }, /invalid-argument/);
   await refused('proof', { ...proof, access_token: 'a\nb' }, /invalid-argument/);
   await refused('proof', { ...proof, key: 'nobody' }, /unknown-key/);
@@ -213,11 +231,16 @@ test('values that are well formed and wrong get a typed error', async () => {
 const valid = [
   () => frame(operations.status, randomInt(9)),
   () => frame(operations.keys, randomInt(9)),
-  () => frame(operations.proof, randomInt(9), encode(messages.proofRequest, { key: 'work', htm: 'GET', htu: 'https://api.invalid/', nonce: 'n', timeout: 500 })),
-  () => frame(operations.token, randomInt(9), encode(messages.tokenRequest, { profile: 'basic', scope: 'a b', resources: ['https://a.invalid', 'urn:x'], min_valid: 5, timeout: 500 })),
-  () => frame(operations.authorize, randomInt(9), encode(messages.authorizeRequest, { profile: 'basic', htm: 'GET', url: 'https://api.invalid/', attempt: randomBytes(60), timeout: 500 })),
-  () => frame(operations.outcome, randomInt(9), encode(messages.outcomeRequest, { attempt: randomBytes(60), http_status: 401, nonces: ['n'], challenges: ['DPoP error="use_dpop_nonce"'] })),
-  () => frame(operations.hello, randomInt(9), encode(messages.helloRequest, { version_min: 1, version_max: 1, client: 'x' })),
+  () => frame(operations.proof, randomInt(9), encode(messages.proofRequest,
+    { key: 'work', htm: 'GET', htu: 'https://api.invalid/', nonce: 'n', timeout: 500 })),
+  () => frame(operations.token, randomInt(9), encode(messages.tokenRequest,
+    { profile: 'basic', scope: 'a b', resources: ['https://a.invalid', 'urn:x'], min_valid: 5, timeout: 500 })),
+  () => frame(operations.authorize, randomInt(9), encode(messages.authorizeRequest,
+    { profile: 'basic', htm: 'GET', url: 'https://api.invalid/', attempt: randomBytes(60), timeout: 500 })),
+  () => frame(operations.outcome, randomInt(9), encode(messages.outcomeRequest,
+    { attempt: randomBytes(60), http_status: 401, nonces: ['n'], challenges: ['DPoP error="use_dpop_nonce"'] })),
+  () => frame(operations.hello, randomInt(9),
+    encode(messages.helloRequest, { version_min: 1, version_max: 1, client: 'x' })),
 ];
 
 function mutated() {
@@ -229,7 +252,8 @@ function mutated() {
   return bytes;
 }
 
-const random = () => (randomInt(20) ? frame(randomInt(12), randomInt(9), randomBytes(randomInt(64))) : randomBytes(1 + randomInt(64)));
+const random = () => (randomInt(20) ? frame(randomInt(12), randomInt(9), randomBytes(randomInt(64)))
+  : randomBytes(1 + randomInt(64)));
 
 test('random and mutated frames get an error reply or end the connection', async (t) => {
   const total = sized(t, 'random frames', 100_000);
@@ -286,12 +310,41 @@ test('connections opened and closed leave nothing behind', async (t) => {
   const total = sized(t, 'connections', 5000);
   const before = descriptors(front).length;
   for (let done = 0; done < total; done += 50) {
-    const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => (i % 2 ? connect(world.socket) : connectRaw(world.socket))));
-    for (const [i, client] of clients.entries()) if (i % 3 === 0) client.send(frame(operations.status, 1).subarray(0, 1 + (i % 11)));
+    const clients = await Promise.all(Array.from({ length: 50 }, (_, i) =>
+      (i % 2 ? connect(world.socket) : connectRaw(world.socket))));
+    for (const [i, client] of clients.entries()) if (i % 3 === 0)
+      client.send(frame(operations.status, 1).subarray(0, 1 + (i % 11)));
     await Promise.all(clients.map((client) => client.close()));
   }
   await until('their descriptors are free again', () => descriptors(front).length <= before, { timeout: 2000 });
 });
+
+// descriptors.c sends pipes that never bring anything, and says with 0 that it has sent all.
+for (const [kind, what, full] of [
+  ['operations', 'with frames of every operation', 100], ['many', '253 with one frame', 1000],
+  ['bytes', 'with every byte of a frame', 1000], ['half', 'with half a frame', 2000],
+  ['unread', 'with frames whose answers nobody takes', 1000], ['early', 'before hello', 2000],
+])
+  test(`descriptors ${what} leave nothing behind, and disturb nobody`, async (t) => {
+    const count = sized(t, 'times', full);
+    const keys = ofRole(world.process.pid, 'key').map(({ pid }) => pid);
+    const held = () => [front, ...keys].map((pid) => descriptors(pid).length);
+    const before = held();
+    const sender = spawn(join(build, 'tests/fault/descriptors'), [world.socket, kind, count], { stdio: 'inherit' });
+    const ended = once(sender, 'exit');
+    let slowest = 0;
+    do {
+      slowest = Math.max(slowest, (await outcome(world.agent.status())).ms);
+      const { ms, value } = await outcome(world.agent.proof({ key: 'work', ...required.proof }));
+      assert.equal(value?.jkt, world.jkt.work);
+      slowest = Math.max(slowest, ms);
+    } while (sender.exitCode === null && sender.signalCode === null && await sleep(5, true));
+    assert.deepEqual(await ended, [0, null]);
+    t.diagnostic(`the slowest answer to another client took ${slowest.toFixed(0)} ms`);
+    assert.ok(slowest < 1000, `an answer took ${slowest} ms`);
+    await until('their descriptors are free again', () => held().every((n, i) => n <= before[i]), { timeout: 8000 });
+    assert.deepEqual(ofRole(world.process.pid, 'key').map(({ pid }) => pid), keys, 'the key processes are the same');
+  });
 
 test('half a frame, or no hello, ends the connection after 30 s, and an idle connection stays', async () => {
   const idle = await connect(world.socket);
@@ -302,7 +355,8 @@ test('half a frame, or no hello, ends the connection after 30 s, and an idle con
   const [begun, trickle] = [performance.now(), await connect(world.socket)];
   const long = frame(operations.proof, 1, Buffer.alloc(3000));
   const dripping = (async () => {
-    for (let at = 0; !trickle.isClosed && at < long.length; at += 1, await sleep(100)) trickle.send(long.subarray(at, at + 1));
+    for (let at = 0; !trickle.isClosed && at < long.length; at += 1, await sleep(100))
+      trickle.send(long.subarray(at, at + 1));
   })();
   await Promise.all([silent.closed, half.closed, trickle.closed]);
   const seconds = (performance.now() - begun) / 1000;
@@ -319,7 +373,8 @@ test('half a frame, or no hello, ends the connection after 30 s, and an idle con
 test('a front without free descriptors lives, serves who is connected, and recovers', async () => {
   const used = descriptors(front).length;
   const usual = /Max open files +(\d+)/.exec(readFileSync(`/proc/${front}/limits`, 'utf8'))[1];
-  const limit = (n) => run('prlimit', [`--pid=${front}`, `--nofile=${n}:`]).then(({ status, stderr }) => assert.equal(status, 0, stderr));
+  const limit = (n) => run('prlimit', [`--pid=${front}`, `--nofile=${n}:`])
+    .then(({ status, stderr }) => assert.equal(status, 0, stderr));
   await limit(used + 10);
   const clients = [];
   try {

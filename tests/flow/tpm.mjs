@@ -3,13 +3,14 @@
 // process ends.
 //
 //   const tpm = await makeTpm();
-//   const world = await makeWorld({ ...tpm.forWorld, … });             // whose keys are made in this TPM
-//   await tpm.restartTpm();                                            // an orderly reset; killTpm() is a power
-//   failure await tpm.stop();                                                  // all of it is removed
+//   const world = await makeWorld({ ...tpm.forWorld, … });  // whose keys are made in this TPM
+//   await tpm.restartTpm();                               // an orderly reset; killTpm() is a power failure
+//   await tpm.stop();                                     // all of it is removed
 //
 // swtpm takes a connection for each command, so the TPM's own tools ask it beside the broker, and see what it really
 // holds. The broker outlives its TPM, and would serve the next one with what it remembers of the last: startTpm() gives
-// the TPM a new one, as a machine's start does; startTpm({ broker: 'same' }) does not.
+// the TPM a new one, as a machine's start does; startTpm({ broker: 'same' }) does not. A broker leaves in the TPM
+// what it had loaded when it ends, and the next one has no room then: --flush-all.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -80,7 +81,7 @@ export async function makeTpm() {
       '--server', `type=unixio,path=${socket}`, '--ctrl', `type=unixio,path=${socket}.ctrl`, '--flags',
       'not-need-init,startup-clear'),
     abrmd: makeDaemon(log('abrmd'), { DBUS_SESSION_BUS_ADDRESS: address },
-      'tpm2-abrmd', '--session', '--allow-root', `--tcti=swtpm:path=${socket}`),
+      'tpm2-abrmd', '--session', '--allow-root', '--flush-all', `--tcti=swtpm:path=${socket}`),
   };
   const environment = [`TPM2_PKCS11_STORE=${store}`, `TPM2_PKCS11_TCTI=${tcti}`, `DBUS_SESSION_BUS_ADDRESS=${address}`];
   const tpm = {

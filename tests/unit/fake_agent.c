@@ -261,14 +261,10 @@ static void answer_outcome(int fd, const struct frame *frame)
                 &(struct outcome_answer){.verdict = (uint16_t)verdict, .reason = span_text("because")});
 }
 
-static void answer_lists(int fd, const struct frame *frame)
+static void add_keys(struct list_builder *out)
 {
-    struct list_builder keys, profiles, processes;
-    list_builder_init(&keys, 65536);
-    list_builder_init(&profiles, 65536);
-    list_builder_init(&processes, 65536);
     uint8_t x[32] = {1}, y[32] = {2};
-    list_builder_add(&keys, &message_key_info,
+    list_builder_add(out, &message_key_info,
                      &(struct key_info){.name = span_text("work"),
                                         .state = span_text("ready"),
                                         .jkt = span_text(JKT),
@@ -286,13 +282,17 @@ static void answer_lists(int fd, const struct frame *frame)
                                         .stalled = 1500,
                                         .recoveries = 2,
                                         .warning = span_text("one try is left")});
-    list_builder_add(&keys, &message_key_info,
+    list_builder_add(out, &message_key_info,
                      &(struct key_info){.name = span_text("spare"),
                                         .state = span_text("locked"),
                                         .reason = span_text("the PIN was refused"),
                                         .next = span_text("correct the PIN")});
+}
+
+static void add_profiles(struct list_builder *out)
+{
     const struct span origins[] = {span_text("https://API.example:443"), span_text("https://b.example:8443")};
-    list_builder_add(&profiles, &message_profile_info,
+    list_builder_add(out, &message_profile_info,
                      &(struct profile_info){.name = span_text("work"),
                                             .key = span_text("work"),
                                             .state = span_text("token"),
@@ -304,7 +304,7 @@ static void answer_lists(int fd, const struct frame *frame)
                                             .subject = span_text("alice"),
                                             .persisted = true,
                                             .dpop = span_text("required")});
-    list_builder_add(&profiles, &message_profile_info,
+    list_builder_add(out, &message_profile_info,
                      &(struct profile_info){.name = span_text("other"),
                                             .key = span_text("work"),
                                             .state = span_text("no token"),
@@ -313,13 +313,23 @@ static void answer_lists(int fd, const struct frame *frame)
                                             .dpop = span_text("optional")});
     const struct list twin = {.items = (const struct span[]){span_text("https://twin.example")}, .count = 1};
     for (int i = 0; i < 2; i++)
-        list_builder_add(&profiles, &message_profile_info,
+        list_builder_add(out, &message_profile_info,
                          &(struct profile_info){.name = span_text(i == 0 ? "twin1" : "twin2"),
                                                 .key = span_text("work"),
                                                 .state = span_text("no token"),
                                                 .origins = twin,
                                                 .login = span_text("login required"),
                                                 .login_reason = span_text("nobody has logged in")});
+}
+
+static void answer_lists(int fd, const struct frame *frame)
+{
+    struct list_builder keys, profiles, processes;
+    list_builder_init(&keys, 65536);
+    list_builder_init(&profiles, 65536);
+    list_builder_init(&processes, 65536);
+    add_keys(&keys);
+    add_profiles(&profiles);
     list_builder_add(
         &processes, &message_process_info,
         &(struct process_info){.name = span_text("net"), .state = span_text("ready"), .pid = 7, .starts = 1});
