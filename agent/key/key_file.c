@@ -161,7 +161,7 @@ static int64_t milliseconds(void)
 /* The same from a pipe, whose other end is a program that may do anything; -1 with ETIMEDOUT when it does nothing. */
 static ssize_t read_pipe(int fd, uint8_t *room, size_t size)
 {
-    int64_t end = milliseconds() + KEY_FILE_PASSWORD_SECONDS * 1000;
+    int64_t end = milliseconds() + KEY_FILE_SECONDS * 1000;
     size_t len = 0;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
@@ -185,14 +185,14 @@ static ssize_t read_pipe(int fd, uint8_t *room, size_t size)
 }
 
 /* At most `max` bytes; one more shows that there are too many. */
-static enum status load(int fd, const char *what, size_t max, bool pipe_allowed, struct secret **out, struct error *err)
+static enum status load(int fd, const char *what, size_t max, struct secret **out, struct error *err)
 {
     struct stat st;
     struct secret room = {.len = max + 1};
     bool is_pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode), is_file = !is_pipe && S_ISREG(st.st_mode);
-    if (!is_file && !(is_pipe && pipe_allowed))
-        return error_set(err, STATUS_INVALID_ARGUMENT, "give the path of a file",
-                         "the %s is not a regular file%s", what, pipe_allowed ? " or a pipe" : "");
+    if (!is_file && !is_pipe)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "give the path of a file, or a pipe",
+                         "the %s is neither a regular file nor a pipe", what);
     room.data = sodium_malloc(room.len);
     if (room.data == NULL)
         return error_set(err, STATUS_NO_MEMORY, NULL, "out of memory");
@@ -211,13 +211,13 @@ static enum status load(int fd, const char *what, size_t max, bool pipe_allowed,
 
 enum status key_file_load(int fd, struct secret **out, struct error *err)
 {
-    return load(fd, "key file", LIMIT_KEY_FILE, false, out, err);
+    return load(fd, "key file", LIMIT_KEY_FILE, out, err);
 }
 
 enum status key_file_load_password(int fd, struct secret **out, struct error *err)
 {
     struct secret *password = NULL;
-    enum status status = load(fd, "key file's password", KEY_PASSWORD_MAX + 1, true, &password, err);
+    enum status status = load(fd, "key file's password", KEY_PASSWORD_MAX + 1, &password, err);
     if (status == STATUS_OK && password->len > 0 && password->data[password->len - 1] == '\n')
         password->data[--password->len] = '\0';
     if (status == STATUS_OK && password->len > KEY_PASSWORD_MAX)

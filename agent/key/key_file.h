@@ -17,11 +17,11 @@ enum status key_file_read(const struct secret *file, const struct secret *passwo
                           struct error *err) MUST_CHECK;
 
 /*
- * What a client passes as a descriptor. The file: a regular one of at most LIMIT_KEY_FILE bytes, read from its begin.
- * The password: from a pipe or a regular file, up to its end, which must come within KEY_FILE_PASSWORD_SECONDS; one
- * newline at its end is dropped, and it may be empty. They close nothing.
+ * What a client passes as a descriptor: a regular file, read from its begin, or a pipe, up to its end, which must come
+ * within KEY_FILE_SECONDS. The file has at most LIMIT_KEY_FILE bytes; of the password one newline at its end is
+ * dropped, and it may be empty. They close nothing.
  */
-#define KEY_FILE_PASSWORD_SECONDS 5
+#define KEY_FILE_SECONDS 5
 enum status key_file_load(int fd, struct secret **out, struct error *err) MUST_CHECK;
 enum status key_file_load_password(int fd, struct secret **out, struct error *err) MUST_CHECK;
 

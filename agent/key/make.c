@@ -81,7 +81,9 @@ static enum status check_label(const struct make_place *p, struct span label, st
     if (status != STATUS_OK || found.count == 0)
         return status;
     error_put_text(shown, sizeof(shown), label);
-    return error_set(err, STATUS_EXISTS, "choose another name, or delete that key first",
+    return error_set(err, STATUS_EXISTS,
+                     "choose another name, or delete that key; one that no section of the configuration names gets a "
+                     "section with its uri (object=NAME) first",
                      "token \"%s\" has a private key \"%s\" already", p->token->label, shown);
 }
 

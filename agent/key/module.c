@@ -49,7 +49,8 @@ enum status module_failed(const struct module *m, const char *call, CK_RV rv, st
     enum status status = ckr_status(rv);
     char look[256];
     (void)snprintf(look, sizeof(look),
-                   "the agent tries again by itself; if it stays, look at the token: pkcs11-tool --module %.80s -O",
+                   "the agent tries again by itself; if it stays, look at the token with the key's "
+                   "environment: pkcs11-tool --module %.80s -O",
                    m->path != NULL ? m->path : "…");
     const char *next = status == STATUS_KEY_ABSENT && rv != CKR_USER_NOT_LOGGED_IN ? "plug the token in" : look;
     if (module_is_tpm(m) && ckr_rung(rv) == CKR_RUNG_PROCESS)

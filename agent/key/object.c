@@ -12,7 +12,7 @@
 #define PARAMS_MAX 256
 #define LISTING_SIZE 320
 #define NEXT_LIES "the agent opens the token anew by itself; if it stays, the module or the token is broken"
-#define INSIDE "make the key inside the token, for example with dpop init"
+#define INSIDE "make the key inside the token (dpop key generate)"
 
 /* prime256v1, as RFC 5480 names it: OBJECT IDENTIFIER 1.2.840.10045.3.1.7 */
 static const uint8_t p256_params[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};

@@ -13,7 +13,8 @@
 
 #define NEXT_SIZE 256
 #define NEXT_PATH_MAX 150 /* of a path in an error's next step */
-#define NEXT_TPM "tpm2_dictionarylockout --clear-lockout, or wait: the agent tries again every 5 minutes"
+#define NEXT_TPM \
+    "tpm2_dictionarylockout --clear-lockout, then dpop unlock; or wait: the agent tries again every 5 minutes"
 #define NEXT_TOKEN "unblock the PIN with the token's own tool; the agent tries again every 5 minutes, or at dpop unlock"
 
 enum status pin_source_init(const struct key_config *key, const uint8_t *pin_key, const struct uri *uri,

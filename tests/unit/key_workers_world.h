@@ -1,6 +1,6 @@
 /*
- * What front/key_workers.c sees instead of the rest of the front: a clock that the test moves, streams that send nothing
- * (what was written stays in them), and notes of what the key and its processes were told.
+ * What front/key_workers.c sees instead of the rest of the front: a clock that the test moves, streams that send
+ * nothing (what was written stays in them), and notes of what the key and its processes were told.
  */
 #ifndef TEST_KEY_WORKERS_WORLD_H
 #define TEST_KEY_WORKERS_WORLD_H

@@ -120,7 +120,7 @@ static void files_that_are_none_and_missing_descriptors_are_refused(void **state
     key_maker_send(&c, &fd, 1);
     (void)close(fd);
     key_maker_fails(&c, key_maker_answer(&c, INTERNAL_KEY_IMPORT, &made), STATUS_INVALID_ARGUMENT,
-                    "not a regular file");
+                    "neither a regular file nor a pipe");
     key_maker_end(&c);
     key_maker_assert_census(w, 1, 1, 0);
 }
