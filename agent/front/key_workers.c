@@ -348,8 +348,8 @@ static void say_late(const struct key *key, struct error *err)
     bool known = key->state == KEY_RECOVERING || key->state == KEY_REFUSED;
     (void)error_set(err, STATUS_TIMEOUT,
                     known && key->reason.next[0] != '\0' ? key->reason.next : "see dpop status; try again",
-                    "key \"%s\": no signature came in time%s%s", key->name, known ? "; it is recovering: " : "",
-                    known ? key->reason.message : "");
+                    "key \"%s\": no answer of its token came in time%s%s", key->name,
+                    known ? "; it is recovering: " : "", known ? key->reason.message : "");
 }
 
 static bool is_over(const struct queued *item, void *context)

@@ -82,6 +82,22 @@ static CK_RV call_generate(const struct module *m, CK_SESSION_HANDLE session, st
     return rv;
 }
 
+/* Nobody tries again to make a key, as is done with signatures. */
+static enum status not_made(const struct module *m, const char *call, CK_RV rv, struct error *err)
+{
+    const char *next = "try again; if it stays, make the key with the token's own tool";
+    if (rv == CKR_TOKEN_WRITE_PROTECTED || rv == CKR_SESSION_READ_ONLY)
+        next = "the token may not be written to: take the protection away, or use another token";
+    else if (rv == CKR_DEVICE_MEMORY)
+        next = "the token is full: delete a key that is not needed, or use another token";
+    else if (rv == CKR_FUNCTION_NOT_SUPPORTED || rv == CKR_MECHANISM_INVALID || rv == CKR_TEMPLATE_INCONSISTENT)
+        next = "the token makes no P-256 keys for programs: make the key with its own tool, and write a [key …] "
+               "section for it";
+    (void)module_failed(m, call, rv, err);
+    struct error what = *err;
+    return error_set(err, what.status, what.status == STATUS_KEY_ABSENT ? what.next : next, "%s", what.message);
+}
+
 enum status key_pair_generate(const struct module *m, CK_SESSION_HANDLE session, struct span label,
                               struct key_pair *out, struct error *err)
 {
@@ -93,7 +109,7 @@ enum status key_pair_generate(const struct module *m, CK_SESSION_HANDLE session,
     memcpy(pair.id, v.id, sizeof(pair.id));
     CK_RV rv = call_generate(m, session, &v, &pair);
     if (rv != CKR_OK)
-        return module_failed(m, "C_GenerateKeyPair", rv, err);
+        return not_made(m, "C_GenerateKeyPair", rv, err);
     if (object_attribute(m, session, pair.public_key, CKA_EC_POINT, point, sizeof(point), &len) != 0 ||
         jwk_from_point(span_of(point, len), &pair.jwk) != 0) {
         key_pair_destroy(m, session, &pair);
@@ -175,5 +191,5 @@ enum status key_pair_import(const struct module *m, CK_SESSION_HANDLE session, s
     if (takes_no_keys(rv))
         return error_set(err, STATUS_KEY_UNFIT, NEXT_GENERATE,
                          "the token takes no keys from outside: C_CreateObject in %s: %s", m->path, ckr_text(rv).text);
-    return module_failed(m, "C_CreateObject of the key", rv, err);
+    return not_made(m, "C_CreateObject of the key", rv, err);
 }

@@ -1,13 +1,13 @@
 // An authorization server that is away while tokens want their successors, and a thousand tokens that end in one
 // second: good tokens are served on, and the server is not stormed when it comes back. At full size a token lives for
-// the hour and the server is away for the ten minutes that are promised; CI's size has a hundredth of both.
+// the hour and the server is away for the ten minutes that are promised; CI's size has a sixtieth of both.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { full, makeWorld, showLogOnFailure, sized } from '../flow/world.mjs';
 import { outcome, sleep } from './fault.mjs';
 
-const SCALE = full ? 1 : 100;
+const SCALE = full ? 1 : 60;
 const LIFE = 3600 / SCALE; // seconds
 const AWAY = 600 / SCALE;
 
