@@ -134,7 +134,8 @@ struct key *operations_key(struct request *r, struct span name)
                         "the agent is not configured");
     else if (f->config->key_count == 0)
         (void)error_set(&err, STATUS_NOT_CONFIGURED,
-                        "move the configuration away, run dpop init --name NAME, and put your profiles into the new one",
+                        "move the configuration away, run dpop init --name NAME, "
+                        "and put your profiles into the new one",
                         "the configuration has no key");
     else if (name.data == NULL)
         (void)error_set(&err, STATUS_INVALID_ARGUMENT, "name it: dpop key list shows the keys",
