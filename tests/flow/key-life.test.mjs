@@ -134,6 +134,7 @@ describe('dpop key import', () => {
   }
 
   test('marks imported keys wherever they are shown', async () => {
+    await until('all keys are ready', async () => (await json('key', 'list')).every(({ state }) => state === 'ready'));
     assert.match(await succeeds('key', 'list'), /^pkcs8-pem +ready .* imported /m);
     assert.match(await succeeds('key', 'list'), /^fresh +ready .* in token /m);
     assert.match(await succeeds('key', 'show', 'pkcs8-pem'), /^imported {4}yes: the key was not made in the token$/m);
