@@ -435,6 +435,16 @@ void children_kill(struct children *c, struct child *child, const char *reason)
     (void)c;
 }
 
+void children_dismiss(struct child *child)
+{
+    if (child->id == 0 || child->dismissed)
+        return;
+    child->dismissed = true;
+    streams_flush(child->children->front->streams);
+    if (child->stream.fd >= 0)
+        (void)shutdown(child->stream.fd, SHUT_WR);
+}
+
 void children_tell(struct children *c, uint16_t operation, const struct message *m, const void *in)
 {
     (void)!send_control(operation, 0, m, in);

@@ -19,6 +19,7 @@ struct child {
     uint32_t pid, starts;
     bool ready; /* answered at least once: for the status */
     bool killed;
+    bool dismissed; /* it has been told to end, which it does when it is done with what it is at */
     bool ending; /* it has said so: the next life gets what comes now */
     struct stream stream;
     struct children *children;
@@ -49,6 +50,8 @@ void children_call_named(struct children *c, enum role role, const char *name, u
 void children_fetch(struct children *c, const struct profile_config *profile, const struct fetch_request *m,
                     uint64_t deadline, call_done done, void *context);
 void children_kill(struct children *c, struct child *child, const char *reason);
+/* Ends its channel, and so it, without tearing it from a call that may be writing to a token. */
+void children_dismiss(struct child *child);
 void children_command(struct children *c, uint16_t operation); /* INTERNAL_START_INIT, INTERNAL_RELOAD_GO */
 /* the supervisor */
 void children_tell(struct children *c, uint16_t operation, const struct message *m, const void *in);

@@ -174,9 +174,11 @@ void keys_restart(struct key *key, const char *reason)
     for (unsigned int i = 0; i < key->config->workers; i++) {
         struct worker *w = &key->workers[i];
         w->ready = false;
+        w->progress = front_now(key->keys->front); /* one that hangs is killed after a while */
         if (w->child != NULL)
-            children_kill(key->keys->front->children, w->child, reason);
+            children_dismiss(w->child);
     }
+    front_wait(key->keys->front);
     (void)error_set(&err, STATUS_RESTARTED, "the agent starts others by itself",
                     "key \"%s\": its processes are restarted: %s", key->name, reason);
     if (key->process != NULL)
@@ -312,7 +314,7 @@ bool keys_frame(struct keys *keys, struct child *child, const struct frame *fram
     struct worker *w = worker_of(keys, child, &key);
     if (w == NULL)
         return false;
-    if (child->killed && (frame->operation == INTERNAL_KEY_READY || frame->operation == INTERNAL_KEY_FAILED))
+    if ((child->killed || child->dismissed) && (frame->operation == INTERNAL_KEY_READY || frame->operation == INTERNAL_KEY_FAILED))
         return true; /* what it says of the token counts no more */
     if (w->progress != UINT64_MAX)
         w->progress = front_now(keys->front);

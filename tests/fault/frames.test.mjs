@@ -243,7 +243,17 @@ const valid = [
     encode(messages.helloRequest, { version_min: 1, version_max: 1, client: 'x' })),
 ];
 
+// Operations that a flipped bit makes of another one, and that change keys, configuration or processes for good.
+const changing = new Set([operations.init, operations.register, operations.reload, operations.keyGenerate,
+  operations.keyImport, operations.keyDelete, operations.keyPrepare, operations.keyCommit, operations.unlock,
+  operations.lock]);
+
 function mutated() {
+  const bytes = mutatedOnce();
+  return bytes.length >= 6 && changing.has(bytes.readUInt16BE(4)) ? mutated() : bytes;
+}
+
+function mutatedOnce() {
   const bytes = Buffer.from(valid[randomInt(valid.length)]());
   for (let i = 1 + randomInt(4); i > 0; i -= 1) {
     const at = randomInt(40) === 0 ? randomInt(bytes.length) : 4 + randomInt(bytes.length - 4); // seldom in the length

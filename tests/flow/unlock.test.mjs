@@ -77,8 +77,11 @@ async function killEverything() {
       processes(world.process.pid).some((p) => p.role === role && p.name === name && p.pid !== pid));
     world.agent.close();
     world.agent = await until('the agent answers', world.connect);
-    await until('its processes serve', async () =>
-      (await world.agent.status()).processes.every((p) => p.state === 'ready' || p.name.startsWith('key')));
+    // None is killed while it logs in: SoftHSM 2.6.1 writes the token's file in place then, and would lose it.
+    await until('its processes serve', async () => {
+      const { processes: all, keys } = await world.agent.status();
+      return all.every((p) => p.state === 'ready' || (p.name.startsWith('key') && keys[0].state === 'locked'));
+    });
   }
 }
 
