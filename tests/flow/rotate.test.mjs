@@ -396,8 +396,8 @@ function startLoad(profiles) {
         return await step(connection);
       } catch (error) {
         await sleep(0); // the socket's own error is told
-        const unread = connection.isClosed &&
-          (error.message === 'the connection is closed' || ['EPIPE', 'ECONNRESET'].includes(connection.failure));
+        const unread = error.message === 'the connection is closed' ||
+          (connection.isClosed && ['EPIPE', 'ECONNRESET'].includes(connection.failure));
         if (!unread) throw error;
         count.repeated += 1;
         if (connecting === mine) connecting = null;

@@ -310,7 +310,8 @@ class Connection {
 
   // A request with fields as bytes: resolves with the frame that answers it, error or not.
   exchange(operation, fields = Buffer.alloc(0)) {
-    if (this.isClosed) return Promise.reject(new Error('the connection is closed'));
+    if (this.isClosed || this.socket.readableEnded || this.socket.writableEnded) // nothing of it would be sent
+      return Promise.reject(new Error('the connection is closed'));
     const request = this.#next++;
     const answer = new Promise((resolve, reject) => this.#waiting.set(request, { resolve, reject }));
     this.socket.write(frame(operation, request, fields));
