@@ -60,6 +60,9 @@ async function restart({ between = async () => {} } = {}) {
 
 // Restarts the agent and waits until every process of every key is logged in.
 async function restartAll() {
+  await until('no log-in is under way', async () =>
+    (await world.agent.status()).processes.every(({ name, state }) => !name.startsWith('key') || state === 'ready'),
+  { timeout: PATIENCE });
   const readies = async () => (await world.process.log()).split(' is ready: token ').length - 1;
   const before = await readies();
   await restart();
