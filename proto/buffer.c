@@ -141,6 +141,11 @@ struct span span_text(const char *text)
     return span_of(text, text != NULL ? strlen(text) : 0);
 }
 
+struct span span_text_or_absent(const char *text)
+{
+    return span_text(text[0] != '\0' ? text : NULL);
+}
+
 bool span_equal(struct span a, struct span b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

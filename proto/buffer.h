@@ -49,6 +49,7 @@ struct span buffer_span(const struct buffer *b);
 
 struct span span_of(const void *data, size_t len);
 struct span span_text(const char *text); /* NULL gives an absent span */
+struct span span_text_or_absent(const char *text); /* and so does an empty text, here */
 bool span_equal(struct span a, struct span b);
 bool span_is(struct span s, const char *text);
 char *span_dup(struct span s); /* NUL-terminated copy, NULL when out of memory; the caller frees */

@@ -361,11 +361,6 @@ static const struct field error_fields[] = {
 };
 const struct message message_error = {"error", error_fields, sizeof(error_fields) / sizeof(error_fields[0])};
 
-static struct span text_or_absent(const char *text)
-{
-    return span_text(text[0] != '\0' ? text : NULL);
-}
-
 void messages_put_error(struct buffer *b, uint32_t request, const struct error *e)
 {
     struct error_message m = {
@@ -373,12 +368,12 @@ void messages_put_error(struct buffer *b, uint32_t request, const struct error *
         .retryable = status_retryable(e->status),
         .http_status = e->http_status,
         .retry_after = e->retry_after,
-        .message = text_or_absent(e->message),
-        .next = text_or_absent(e->next),
-        .oauth_error = text_or_absent(e->oauth_error),
-        .oauth_description = text_or_absent(e->oauth_description),
-        .oauth_uri = text_or_absent(e->oauth_uri),
-        .stage = text_or_absent(e->stage),
+        .message = span_text_or_absent(e->message),
+        .next = span_text_or_absent(e->next),
+        .oauth_error = span_text_or_absent(e->oauth_error),
+        .oauth_description = span_text_or_absent(e->oauth_description),
+        .oauth_uri = span_text_or_absent(e->oauth_uri),
+        .stage = span_text_or_absent(e->stage),
     };
     message_put_frame(b, OPERATION_ERROR, request, &message_error, &m);
 }

@@ -55,46 +55,14 @@ static int wait_for(int fd, short events)
     }
 }
 
-static ssize_t receive(struct channel *c, uint8_t *room)
-{
-    union {
-        char bytes[CMSG_SPACE(CHANNEL_DESCRIPTORS * sizeof(int))];
-        struct cmsghdr align;
-    } ancillary;
-    struct iovec iov = {.iov_base = room, .iov_len = READ_SIZE};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof(ancillary.bytes)};
-    ssize_t n = recvmsg(c->fd, &header, MSG_CMSG_CLOEXEC);
-    if (n <= 0)
-        return n;
-    for (struct cmsghdr *m = CMSG_FIRSTHDR(&header); m != NULL; m = CMSG_NXTHDR(&header, m)) {
-        size_t size = m->cmsg_type == SCM_RIGHTS ? m->cmsg_len - CMSG_LEN(0) : 0;
-        for (size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(m) + at, sizeof(fd));
-            if (c->descriptor_count < CHANNEL_DESCRIPTORS)
-                c->descriptors[c->descriptor_count++] = fd;
-            else
-                (void)close(fd);
-        }
-    }
-    return n;
-}
-
 int channel_take_descriptor(struct channel *c)
 {
-    if (c->descriptor_count == 0)
-        return -1;
-    int fd = c->descriptors[0];
-    c->descriptor_count--;
-    memmove(c->descriptors, c->descriptors + 1, c->descriptor_count * sizeof(int));
-    return fd;
+    return descriptors_take(&c->descriptors);
 }
 
 void channel_close_descriptors(struct channel *c)
 {
-    while (c->descriptor_count > 0)
-        (void)close(c->descriptors[--c->descriptor_count]);
+    descriptors_close(&c->descriptors);
 }
 
 int channel_fill(struct channel *c)
@@ -103,7 +71,7 @@ int channel_fill(struct channel *c)
         uint8_t *room = buffer_room(&c->in, READ_SIZE);
         if (room == NULL)
             return -1;
-        ssize_t n = receive(c, room);
+        ssize_t n = descriptors_receive(c->fd, room, READ_SIZE, 0, &c->descriptors);
         if (n > 0) {
             buffer_added(&c->in, (size_t)n);
             return 1;

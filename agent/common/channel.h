@@ -5,19 +5,18 @@
 #ifndef AGENT_CHANNEL_H
 #define AGENT_CHANNEL_H
 
+#include "descriptors.h"
 #include "frame.h"
 
 #define CHANNEL_FD 3 /* in every child */
 #define CONFIG_FD 4  /* a memfd with the child's slice of the configuration */
 #define LISTEN_FD 5  /* the front only */
-#define CHANNEL_DESCRIPTORS 2
 
 struct channel {
     int fd;
     struct buffer in, out;
     size_t taken; /* bytes of the frame that channel_take gave last, freed by the next call */
-    int descriptors[CHANNEL_DESCRIPTORS]; /* that came with frames and were not taken yet, oldest first */
-    size_t descriptor_count;
+    struct descriptors descriptors; /* that came with frames and were not taken yet */
 };
 
 void channel_init(struct channel *c, int fd);

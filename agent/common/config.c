@@ -46,6 +46,14 @@ const char *config_dpop_name(enum dpop_policy p)
     return config_option_dpop_policies[p];
 }
 
+bool config_lists(const struct strings *s, const char *text)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (strcmp(s->items[i], text) == 0)
+            return true;
+    return false;
+}
+
 bool config_needs_login(const struct profile_config *p)
 {
     return p->grant == GRANT_AUTHORIZATION_CODE || p->grant == GRANT_DEVICE_CODE;

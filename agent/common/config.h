@@ -142,6 +142,7 @@ const char *config_client_authentication_name(enum client_authentication a); /* 
 const char *config_grant_name(enum grant g); /* as in the configuration: "token-exchange" */
 const char *config_grant_type(enum grant g); /* as on the wire: "urn:ietf:params:oauth:grant-type:token-exchange" */
 const char *config_dpop_name(enum dpop_policy p);
+bool config_lists(const struct strings *s, const char *text); /* is it one of them? */
 bool config_needs_login(const struct profile_config *p); /* its tokens come from a user's login and refresh tokens */
 bool config_has_tls_client(const struct profile_config *p);
 const struct key_config *config_key(const struct config *c, struct span name);         /* NULL: there is none */

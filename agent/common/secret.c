@@ -167,21 +167,22 @@ static ssize_t read_descriptor(int fd, bool regular, uint8_t *room, size_t size)
     return (ssize_t)len;
 }
 
-enum status secret_read_descriptor(int fd, const char *what, size_t max, struct secret **out, struct error *err)
+enum status secret_read_descriptor(int fd, const char *what, size_t max, bool line, struct secret **out,
+                                   struct error *err)
 {
     struct stat st;
     bool there = fstat(fd, &st) == 0, regular = there && S_ISREG(st.st_mode);
     int flags = there && (regular || S_ISFIFO(st.st_mode)) ? fcntl(fd, F_GETFL) : -1;
     if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "pass a pipe, or a regular file",
-                         "the descriptor of the %s is neither a pipe nor a file that can be read", what);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "give the path of a file, or a pipe",
+                         "the %s is neither a regular file nor a pipe that can be read", what);
     struct secret *s = allocate(max + 2); /* a newline, and one more shows that it is too long */
     if (s == NULL)
         return error_set(err, STATUS_NO_MEMORY, NULL, "%s: out of memory", what);
     enum status status = STATUS_OK;
     ssize_t n = read_descriptor(fd, regular, s->data, s->len);
     size_t len = n > 0 ? (size_t)n : 0;
-    len -= len > 0 && s->data[len - 1] == '\n' ? 1 : 0;
+    len -= line && len > 0 && s->data[len - 1] == '\n' ? 1 : 0;
     if (n < 0)
         status = error_set(err, errno == ETIMEDOUT ? STATUS_TIMEOUT : STATUS_INVALID_ARGUMENT, NULL,
                            "cannot read the %s: %s", what, strerror(errno));

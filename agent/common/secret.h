@@ -26,10 +26,10 @@ enum status secret_read(const char *file, const char *credential, const char *wh
 
 /*
  * A secret from a descriptor that a client passed: a pipe, or a regular file from its begin, read to its end, which
- * must come within SECRET_DESCRIPTOR_MS. One newline at its end is dropped; it may be empty. Closes nothing.
+ * must come within SECRET_DESCRIPTOR_MS. `line`: one newline at its end is dropped. It may be empty. Closes nothing.
  */
 #define SECRET_DESCRIPTOR_MS 5000
-enum status secret_read_descriptor(int fd, const char *what, size_t max, struct secret **out,
+enum status secret_read_descriptor(int fd, const char *what, size_t max, bool line, struct secret **out,
                                    struct error *err) MUST_CHECK;
 
 #endif

@@ -25,8 +25,7 @@ struct call {
     uint64_t deadline;
     struct child *child; /* NULL: not sent yet */
     struct buffer frame; /* until it is sent, and so are: */
-    int descriptors[LIMIT_DESCRIPTORS];
-    size_t descriptor_count;
+    struct descriptors descriptors;
     call_done done;      /* NULL: it has been told already */
     void *context;
 };
@@ -53,19 +52,13 @@ static void finish(struct call *call, const struct error *err, struct span field
         done(call->context, err, fields);
 }
 
-static void close_all(const int *descriptors, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        (void)close(descriptors[i]);
-}
-
 static void remove_call(struct children *c, struct call *call)
 {
     struct call **p = &c->calls;
     while (*p != call)
         p = &(*p)->next;
     *p = call->next;
-    close_all(call->descriptors, call->descriptor_count);
+    descriptors_close(&call->descriptors);
     buffer_free(&call->frame);
     free(call);
 }
@@ -87,9 +80,9 @@ static struct child *running(const struct children *c, const struct call *call)
 static void send_call(struct call *call, struct child *child)
 {
     struct span bytes = buffer_span(&call->frame);
-    if (call->descriptor_count > 0 &&
-        stream_put_descriptors(&child->stream, call->descriptors, call->descriptor_count) == 0)
-        call->descriptor_count = 0;
+    if (call->descriptors.count > 0 &&
+        stream_put_descriptors(&child->stream, call->descriptors.fds, call->descriptors.count) == 0)
+        call->descriptors.count = 0;
     buffer_put(&child->stream.out, bytes.data, bytes.len);
     buffer_free(&call->frame);
     call->child = child;
@@ -106,7 +99,8 @@ static void add_call(struct children *c, const struct call *values, uint16_t ope
     struct error err;
 
     if (call == NULL) {
-        close_all(values->descriptors, values->descriptor_count);
+        struct descriptors unsent = values->descriptors;
+        descriptors_close(&unsent);
         (void)error_set(&err, STATUS_NO_MEMORY, NULL, "out of memory");
         values->done(values->context, &err, span_of("", 0));
         return;
@@ -143,8 +137,8 @@ void children_call_descriptors(struct children *c, enum role role, uint16_t oper
                                const int *descriptors, size_t count, uint64_t deadline, call_done done, void *context)
 {
     struct call values = {.role = role, .deadline = deadline, .done = done, .context = context};
-    for (; values.descriptor_count < count && values.descriptor_count < LIMIT_DESCRIPTORS; values.descriptor_count++)
-        values.descriptors[values.descriptor_count] = descriptors[values.descriptor_count];
+    for (size_t i = 0; i < count && i < DESCRIPTORS_MAX; i++)
+        values.descriptors.fds[values.descriptors.count++] = descriptors[i];
     add_call(c, &values, operation, m, in);
 }
 
@@ -318,26 +312,6 @@ static void take_supervisors_answer(struct children *c, const struct frame *fram
     remove_call(c, call);
 }
 
-/* Receives one packet and the descriptor that may come with it. */
-static ssize_t receive(int fd, uint8_t packet[CONTROL_MAX], int *passed)
-{
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } ancillary;
-    struct iovec iov = {.iov_base = packet, .iov_len = CONTROL_MAX};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof(ancillary.bytes)};
-    ssize_t n = recvmsg(fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    *passed = -1;
-    if (n <= 0)
-        return n;
-    for (struct cmsghdr *m = CMSG_FIRSTHDR(&header); m != NULL; m = CMSG_NXTHDR(&header, m))
-        if (m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS)
-            memcpy(passed, CMSG_DATA(m), sizeof(int));
-    return n;
-}
-
 static int on_control(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct children *c = userdata;
@@ -346,8 +320,8 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
     struct error err;
     struct frame frame;
     size_t size;
-    int passed;
-    ssize_t n = receive(fd, packet, &passed);
+    struct descriptors passed = {.count = 0};
+    ssize_t n = descriptors_receive(fd, packet, sizeof(packet), MSG_DONTWAIT, &passed);
     (void)source;
     (void)revents;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -362,17 +336,14 @@ static int on_control(sd_event_source *source, int fd, uint32_t revents, void *u
         if (message_take(frame.fields, &message_kept_pin, &kept, sizeof(kept), &err) == STATUS_OK)
             pin_turns_restore(keys_pin_turns(c->front->keys), &kept);
     } else if (whole && message_take(frame.fields, &message_child_message, &m, sizeof(m), &err) == STATUS_OK) {
-        if (frame.operation == INTERNAL_CHILD && passed >= 0) {
-            attach(c, &m, passed);
-            return 0;
-        }
+        if (frame.operation == INTERNAL_CHILD && passed.count > 0)
+            attach(c, &m, descriptors_take(&passed));
         for (struct child *child = c->first; child != NULL && frame.operation == INTERNAL_CHILD_ENDED;
              child = child->next)
             if (child->id == m.id)
                 child_ended(child);
     }
-    if (passed >= 0)
-        (void)close(passed);
+    descriptors_close(&passed);
     return 0;
 }
 

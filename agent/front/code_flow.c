@@ -57,14 +57,6 @@ static bool given_up(struct way *w)
     return true;
 }
 
-static bool lists(const struct strings *s, const char *text)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (strcmp(s->items[i], text) == 0)
-            return true;
-    return false;
-}
-
 static enum status check_server(const struct login_flow *x, const struct server_metadata *server, bool *push,
                                 struct error *err)
 {
@@ -75,7 +67,7 @@ static enum status check_server(const struct login_flow *x, const struct server_
         return error_set(err, STATUS_SERVER_MISBEHAVED,
                          "name it with authorization-endpoint, or use dpop login --device",
                          "profile \"%s\": the server's metadata have no authorization_endpoint", p->name);
-    if (server->code_challenge_methods.count > 0 && !lists(&server->code_challenge_methods, "S256"))
+    if (server->code_challenge_methods.count > 0 && !config_lists(&server->code_challenge_methods, "S256"))
         return error_set(err, STATUS_SERVER_MISBEHAVED, "tell the authorization server's operator",
                          "profile \"%s\": the server does not list S256 in code_challenge_methods_supported (RFC 7636)",
                          p->name);

@@ -232,14 +232,6 @@ static void put_form(struct exchange *x, const struct exchange_request *r)
     put_pairs(form, &p->form);
 }
 
-static bool lists(const struct strings *s, const char *text)
-{
-    for (size_t i = 0; i < s->count; i++)
-        if (strcmp(s->items[i], text) == 0)
-            return true;
-    return false;
-}
-
 static void on_metadata(void *context, const struct error *failure, const struct server_metadata *server)
 {
     struct exchange *x = context;
@@ -265,7 +257,7 @@ static void on_metadata(void *context, const struct error *failure, const struct
         return;
     }
     bool speaks_dpop = !server->discovered || server->dpop_signing_alg_values.count == 0 ||
-                       lists(&server->dpop_signing_alg_values, "ES256");
+                       config_lists(&server->dpop_signing_alg_values, "ES256");
     struct as_request request = {.profile = p,
                                  .swap = x->request.swap,
                                  .server = server,

@@ -363,14 +363,16 @@ static void expire(struct key *key, uint64_t now)
 {
     struct error err;
     struct queued *late;
-    say_late(key, &err);
-    while ((late = key_queue_take_if(&key->queue, is_over, &now)) != NULL)
+    while ((late = key_queue_take_if(&key->queue, is_over, &now)) != NULL) {
+        say_late(key, &err);
         fail((struct job *)late, &err);
+    }
     for (unsigned int i = 0; i < key->config->workers; i++) {
         struct job *job = key->workers[i].first;
         while (job != NULL && (job->told || now < job->deadline))
             job = job->next;
         if (job != NULL) {
+            say_late(key, &err);
             tell(job, &err, NULL, NULL, span_of("", 0));
             i--; /* `done` may have changed the list: from its beginning again */
         }

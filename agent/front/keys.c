@@ -409,11 +409,6 @@ static const char *state_name(const struct key *key)
     }
 }
 
-static struct span text_or_absent(const char *text)
-{
-    return span_text(text[0] != '\0' ? text : NULL);
-}
-
 void keys_put_info(const struct keys *keys, struct list_builder *out)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -422,15 +417,15 @@ void keys_put_info(const struct keys *keys, struct list_builder *out)
         struct key_info info = {.name = span_text(key->name),
                                 .uri = span_text(key->config->uri),
                                 .state = span_text(state_name(key)),
-                                .reason = wrong ? text_or_absent(key->reason.message) : span_text(NULL),
-                                .next = wrong ? text_or_absent(key->reason.next) : span_text(NULL),
+                                .reason = wrong ? span_text_or_absent(key->reason.message) : span_text(NULL),
+                                .next = wrong ? span_text_or_absent(key->reason.next) : span_text(NULL),
                                 .workers = (uint16_t)key->config->workers,
                                 .waiting = key->queue.waiting,
                                 .signatures = key->signatures,
                                 .sign_time = key->sign_time,
                                 .stalled = key_workers_stalled(key, front_now(keys->front)),
                                 .recoveries = key->recoveries,
-                                .warning = text_or_absent(key->warning)};
+                                .warning = span_text_or_absent(key->warning)};
         if (key->seen) {
             info.jkt = span_text(key->public.jkt);
             info.x = span_of(key->public.jwk.x, sizeof(key->public.jwk.x));

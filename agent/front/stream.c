@@ -116,12 +116,6 @@ static void closed(struct stream *s)
     s->on_closed(s);
 }
 
-static void close_all(int *descriptors, size_t *count)
-{
-    while (*count > 0)
-        (void)close(descriptors[--*count]);
-}
-
 /* One write: up to where descriptors go out, or from there on with them. */
 static ssize_t send_some(struct stream *s)
 {
@@ -132,22 +126,22 @@ static ssize_t send_some(struct stream *s)
     } ancillary = {0};
     struct iovec iov = {.iov_base = (void *)(uintptr_t)rest.data, .iov_len = rest.len};
     struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    bool with_descriptors = s->out_descriptor_count > 0 && s->out_descriptors_at == 0;
+    bool with_descriptors = s->out_descriptors.count > 0 && s->out_descriptors_at == 0;
     if (with_descriptors) {
         header.msg_control = ancillary.bytes;
-        header.msg_controllen = CMSG_SPACE(s->out_descriptor_count * sizeof(int));
+        header.msg_controllen = CMSG_SPACE(s->out_descriptors.count * sizeof(int));
         struct cmsghdr *c = CMSG_FIRSTHDR(&header);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(s->out_descriptor_count * sizeof(int));
-        memcpy(CMSG_DATA(c), s->out_descriptors, s->out_descriptor_count * sizeof(int));
-    } else if (s->out_descriptor_count > 0) {
+        c->cmsg_len = CMSG_LEN(s->out_descriptors.count * sizeof(int));
+        memcpy(CMSG_DATA(c), s->out_descriptors.fds, s->out_descriptors.count * sizeof(int));
+    } else if (s->out_descriptors.count > 0) {
         iov.iov_len = s->out_descriptors_at;
     }
     ssize_t n = sendmsg(s->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0 && with_descriptors)
-        close_all(s->out_descriptors, &s->out_descriptor_count);
-    else if (n > 0 && s->out_descriptor_count > 0)
+        descriptors_close(&s->out_descriptors);
+    else if (n > 0 && s->out_descriptors.count > 0)
         s->out_descriptors_at -= (size_t)n;
     return n;
 }
@@ -223,7 +217,7 @@ void stream_end(struct stream *s)
 static void note_partial(struct stream *s)
 {
     if (s->in.len == 0)
-        close_all(s->in_descriptors, &s->in_descriptor_count);
+        descriptors_close(&s->in_descriptors);
     if (s->in.len == 0 && s->in.capacity > 2 * READ_SIZE)
         buffer_free(&s->in);
     if (s->in.len > 0 && s->partial_since == 0) {
@@ -289,48 +283,17 @@ static int on_turn(sd_event_source *source, void *userdata)
     return 0;
 }
 
-static ssize_t receive(struct stream *s, uint8_t *room, size_t size)
-{
-    union {
-        char bytes[CMSG_SPACE(LIMIT_DESCRIPTORS * sizeof(int))];
-        struct cmsghdr align;
-    } ancillary;
-    struct iovec iov = {.iov_base = room, .iov_len = size};
-    struct msghdr header = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ancillary.bytes, .msg_controllen = sizeof(ancillary.bytes)};
-    ssize_t n = recvmsg(s->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n <= 0)
-        return n;
-    for (struct cmsghdr *m = CMSG_FIRSTHDR(&header); m != NULL; m = CMSG_NXTHDR(&header, m)) {
-        size_t bytes = m->cmsg_level == SOL_SOCKET && m->cmsg_type == SCM_RIGHTS ? m->cmsg_len - CMSG_LEN(0) : 0;
-        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(m) + at, sizeof(fd));
-            if (s->in_descriptor_count < LIMIT_DESCRIPTORS)
-                s->in_descriptors[s->in_descriptor_count++] = fd;
-            else
-                (void)close(fd);
-        }
-    }
-    return n;
-}
-
 int stream_take_descriptor(struct stream *s)
 {
-    if (s->in_descriptor_count == 0)
-        return -1;
-    int fd = s->in_descriptors[0];
-    s->in_descriptor_count--;
-    memmove(s->in_descriptors, s->in_descriptors + 1, s->in_descriptor_count * sizeof(int));
-    return fd;
+    return descriptors_take(&s->in_descriptors);
 }
 
 int stream_put_descriptors(struct stream *s, const int *descriptors, size_t count)
 {
-    if (s->out_descriptor_count > 0 || count > LIMIT_DESCRIPTORS)
+    if (s->out_descriptors.count > 0 || count > LIMIT_DESCRIPTORS)
         return -1;
-    memcpy(s->out_descriptors, descriptors, count * sizeof(int));
-    s->out_descriptor_count = count;
+    memcpy(s->out_descriptors.fds, descriptors, count * sizeof(int));
+    s->out_descriptors.count = count;
     s->out_descriptors_at = s->out.len;
     return 0;
 }
@@ -341,7 +304,7 @@ static int read_some(struct stream *s)
     if (room == NULL)
         return -1;
     size_t size = s->in.capacity - s->in.start - s->in.len;
-    ssize_t n = receive(s, room, size);
+    ssize_t n = descriptors_receive(s->fd, room, size, MSG_DONTWAIT, &s->in_descriptors);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -1;
     if (n == 0)
@@ -395,7 +358,7 @@ int stream_open(struct stream *s, struct front *f, int fd, size_t max_frame, siz
     s->events = EPOLLIN;
     s->closing = s->stopped = s->behind = s->dirty = false;
     s->partial_since = s->unread_since = 0;
-    s->in_descriptor_count = s->out_descriptor_count = 0;
+    s->in_descriptors.count = s->out_descriptors.count = 0;
     buffer_init(&s->in, FRAME_MAX > max_frame ? FRAME_MAX + READ_SIZE : max_frame + READ_SIZE);
     buffer_init(&s->out, out_max);
     struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = s}};
@@ -425,8 +388,8 @@ void stream_close(struct stream *s)
     stop_watching(s);
     (void)close(s->fd);
     s->fd = -1;
-    close_all(s->in_descriptors, &s->in_descriptor_count);
-    close_all(s->out_descriptors, &s->out_descriptor_count);
+    descriptors_close(&s->in_descriptors);
+    descriptors_close(&s->out_descriptors);
     buffer_free(&s->in);
     buffer_free(&s->out);
 }

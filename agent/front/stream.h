@@ -9,7 +9,7 @@
 #ifndef FRONT_STREAM_H
 #define FRONT_STREAM_H
 
-#include "messages.h"
+#include "descriptors.h"
 #include "front.h"
 
 struct stream {
@@ -25,10 +25,9 @@ struct stream {
     bool child;      /* the other end is one of our own processes */
     uint64_t partial_since; /* when the first part of an unfinished frame came; 0: there is none */
     uint64_t unread_since;  /* when the peer last took something of what waits in `out`; 0: nothing waits */
-    int in_descriptors[LIMIT_DESCRIPTORS]; /* that came and were not taken yet, oldest first */
-    size_t in_descriptor_count;
-    int out_descriptors[LIMIT_DESCRIPTORS]; /* that go with the byte of `out` at out_descriptors_at */
-    size_t out_descriptor_count, out_descriptors_at;
+    struct descriptors in_descriptors;  /* that came and were not taken yet */
+    struct descriptors out_descriptors; /* that go with the byte of `out` at */
+    size_t out_descriptors_at;
     struct stream *next_dirty, *next_behind;
     /* A frame came: false closes the stream. Then `closed` is called, as on the peer's end; it may free the stream. */
     bool (*on_frame)(struct stream *s, const struct frame *frame);

@@ -155,7 +155,7 @@ static enum status read_pin(struct channel *channel, struct secret **out, struct
     int fd = channel_take_descriptor(channel);
     if (fd < 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, NULL, "the PIN's descriptor did not come");
-    enum status status = secret_read_descriptor(fd, "PIN", LIMIT_PIN, out, err);
+    enum status status = secret_read_descriptor(fd, "PIN", LIMIT_PIN, true, out, err);
     (void)close(fd);
     if (status == STATUS_OK && (*out)->len == 0) {
         secret_free(*out);

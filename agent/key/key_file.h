@@ -16,12 +16,8 @@
 enum status key_file_read(const struct secret *file, const struct secret *password, struct private_key *out,
                           struct error *err) MUST_CHECK;
 
-/*
- * What a client passes as a descriptor: a regular file, read from its begin, or a pipe, up to its end, which must come
- * within KEY_FILE_SECONDS. The file has at most LIMIT_KEY_FILE bytes; of the password one newline at its end is
- * dropped, and it may be empty. They close nothing.
- */
-#define KEY_FILE_SECONDS 5
+/* What a client passes as a descriptor (secret_read_descriptor): the file, of at most LIMIT_KEY_FILE bytes, and its
+   password. */
 enum status key_file_load(int fd, struct secret **out, struct error *err) MUST_CHECK;
 enum status key_file_load_password(int fd, struct secret **out, struct error *err) MUST_CHECK;
 

@@ -27,10 +27,10 @@ void stream_send(struct stream *s)
 
 int stream_put_descriptors(struct stream *s, const int *descriptors, size_t count)
 {
-    if (s->out_descriptor_count > 0)
+    if (s->out_descriptors.count > 0)
         return -1;
-    memcpy(s->out_descriptors, descriptors, count * sizeof(int));
-    s->out_descriptor_count = count;
+    memcpy(s->out_descriptors.fds, descriptors, count * sizeof(int));
+    s->out_descriptors.count = count;
     return 0;
 }
 

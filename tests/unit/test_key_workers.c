@@ -62,8 +62,7 @@ static int tear_down(void **state)
     key_workers_end(&key, &err);
     for (size_t i = 0; i < WORKERS; i++) {
         struct stream *s = &children[i].stream;
-        while (s->out_descriptor_count > 0)
-            (void)close(s->out_descriptors[--s->out_descriptor_count]);
+        descriptors_close(&s->out_descriptors);
         buffer_free(&s->out);
     }
     return 0;
@@ -388,8 +387,8 @@ static void test_descriptors_go_with_their_call_or_are_closed(void **state)
     (void)state;
     workers[1].ready = false;
     call(0, false, with);
-    assert_int_equal(children[0].stream.out_descriptor_count, 1);
-    assert_int_equal(children[0].stream.out_descriptors[0], with);
+    assert_int_equal(children[0].stream.out_descriptors.count, 1);
+    assert_int_equal(children[0].stream.out_descriptors.fds[0], with);
     call(1, false, open_one()); /* the stream has room for those of one frame */
     assert_true(told[1].times == 1 && told[1].status == STATUS_BUSY);
     assert_true(answer(0, INTERNAL_KEY_MAKE | OPERATION_ANSWER, span_of("", 0)));

@@ -230,7 +230,7 @@ static enum status read_descriptor(int fd, size_t max, const char *expected)
 {
     struct secret *s = NULL;
     struct error err;
-    enum status status = secret_read_descriptor(fd, "PIN", max, &s, &err);
+    enum status status = secret_read_descriptor(fd, "PIN", max, true, &s, &err);
     assert_int_equal(status == STATUS_OK, s != NULL);
     if (s != NULL && expected != NULL)
         assert_string_equal(s->data, expected);
